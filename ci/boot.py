@@ -1,0 +1,80 @@
+#!/usr/bin/python3
+"""Boot SeaBIOS to its end with the given qemu-system-x86_64.
+
+Passes when SeaBIOS says on its debug port that there is nothing to boot from,
+which is the last thing it does.  Uses KVM where /dev/kvm works, else TCG.
+
+Exit status: 0 booted, 1 it did not, 2 wrong use.
+"""
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+LAST_WORDS = b"No bootable device."
+EXAMPLES = """examples:
+  ci/boot.py build/patched/qemu-system-x86_64
+  ci/boot.py --accel tcg build/pristine/qemu-system-x86_64
+"""
+
+
+def boot(binary, accel, timeout):
+    """None if SeaBIOS came to its end, else why not."""
+    with tempfile.TemporaryDirectory() as tmp:
+        log = pathlib.Path(tmp, "debugcon")
+        log.touch()
+        cmd = [binary, "-accel", accel, "-machine", "pc", "-m", "64",
+               "-display", "none", "-nodefaults", "-vga", "std",
+               "-chardev", f"file,id=dbg,path={log}",
+               "-device", "isa-debugcon,iobase=0x402,chardev=dbg"]
+        with subprocess.Popen(cmd, stderr=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL) as qemu:
+            try:
+                end = time.monotonic() + timeout
+                while time.monotonic() < end:
+                    if LAST_WORDS in log.read_bytes():
+                        return None
+                    if qemu.poll() is not None:
+                        why = qemu.stderr.read().decode(errors="replace")
+                        return f"QEMU ended: {why.strip() or qemu.returncode}"
+                    time.sleep(0.05)
+            finally:
+                qemu.kill()
+        tail = log.read_bytes()[-200:].decode(errors="replace")
+        return f"no end of SeaBIOS in {timeout} s, its last output: {tail!r}"
+
+
+def main():
+    """Boot and say how it went."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("qemu", help="the qemu-system-x86_64 to boot")
+    parser.add_argument("--accel", choices=("kvm", "tcg"),
+                        help="default: kvm where it works")
+    parser.add_argument("--timeout", type=int, default=120, metavar="S")
+    opts = parser.parse_args()
+    if not os.access(opts.qemu, os.X_OK):
+        parser.error(f"{opts.qemu} is not there or can't be run")
+    accel = opts.accel or (
+        "kvm" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "tcg")
+    began = time.monotonic()
+    why = boot(opts.qemu, accel, opts.timeout)
+    if why and not opts.accel and "KVM" in why:
+        print(f"boot.py: {why}; using TCG", file=sys.stderr)
+        accel = "tcg"
+        why = boot(opts.qemu, accel, opts.timeout)
+    if why:
+        print(f"boot.py: error: {opts.qemu} ({accel}): {why}",
+              file=sys.stderr)
+        return 1
+    print(f"boot.py: SeaBIOS came to its end in "
+          f"{time.monotonic() - began:.1f} s ({accel})", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

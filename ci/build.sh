@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# Configure and build one variant: patched from build/src, pristine or
+# topic-NAME from a tree of their own.
+set -euo pipefail
+# shellcheck source=ci/env.sh
+. "$(dirname "$0")/env.sh"
+
+usage() {
+    cat <<'EOF'
+examples:
+  ci/build.sh                            build/patched/qemu-system-x86_64
+  ci/build.sh --variant pristine         the same pin without the queue
+  ci/build.sh --profile lean             few features, quick
+  ci/build.sh -- --enable-asan           more configure arguments
+
+options:
+  --variant NAME          patched (default), pristine or topic-NAME
+  --profile server|lean   features (default: server)
+  --target T              a ninja target (default: all)
+  -- ARGS                 passed on to QEMU's configure
+
+Configures anew only if profile or arguments changed.
+Exit status: 0 built, 1 it does not build, 2 wrong use.
+EOF
+}
+
+variant=patched profile=server target=all extra=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --help | -h)
+        usage
+        exit 0
+        ;;
+    --variant | --profile | --target)
+        [ $# -gt 1 ] || usage_error "$1 needs a value"
+        declare "${1#--}=$2"
+        shift
+        ;;
+    --)
+        shift
+        extra=("$@")
+        break
+        ;;
+    *) usage_error "unknown option '$1'" ;;
+    esac
+    shift
+done
+
+# Sources and objects always lie side by side as src and NAME, so that both
+# variants compile '../src/...' and share what ccache holds.
+case $variant in
+patched) src=$SRC obj=$BUILD/patched ;;
+pristine | topic-* | every) src=$BUILD/$variant.d/src obj=$BUILD/$variant.d/obj ;;
+*) usage_error "no variant '$variant'" ;;
+esac
+[ -x "$src/configure" ] || die "$src has no sources: run ./configure-wrapper.sh"
+
+firmware=(/usr/share/seabios /usr/share/qemu /usr/lib/ipxe/qemu)
+args=(--target-list=x86_64-softmmu --prefix=/usr/local
+    --firmwarepath="$(printf '%s\n' "${firmware[@]}" | paste -sd:)"
+    --disable-install-blobs --disable-docs --python=/usr/bin/python3
+    --enable-kvm --enable-tcg --enable-slirp --enable-cap-ng --enable-pixman
+    --enable-tools --enable-vhost-net --enable-vhost-user --enable-vhost-kernel
+    --enable-fdt=system --disable-rust)
+case $profile in
+lean) args+=(--without-default-features) ;;
+server)
+    # What is found is used, but for what a server has no use for.
+    args+=(--enable-vnc --disable-gtk --disable-sdl --disable-opengl
+        --disable-virglrenderer --disable-spice --disable-xen --disable-brlapi
+        --disable-pa --disable-alsa --disable-jack --disable-oss
+        --disable-pipewire --disable-sndio --disable-guest-agent
+        --disable-rutabaga-gfx)
+    ;;
+*) usage_error "no profile '$profile': use server or lean" ;;
+esac
+[ "$(uname -m)" = x86_64 ] || die "this host is $(uname -m): qemu-thrift is built on x86-64"
+need_cmd ninja ninja-build
+
+cc=cc
+if command -v ccache >/dev/null; then
+    cc='ccache cc'
+    export CCACHE_BASEDIR=${src%/src} CCACHE_NOHASHDIR=1 \
+        CCACHE_SLOPPINESS=time_macros,include_file_mtime,include_file_ctime
+fi
+
+what="queue $(git -C "$src" rev-parse --short=12 'HEAD^{tree}')"
+[ "$variant" != pristine ] || what="pristine base"
+version="qemu-thrift, $what"
+
+mkdir -p "$obj"
+need_space "$obj" 2500
+key=$(printf '%s\n' "$profile" "${args[@]}" "${extra[@]}" | sha256sum)
+if [ "$(cat "$obj/thrift-configured" 2>/dev/null)" != "$key" ]; then
+    note "configuring $variant ($profile)"
+    find "$obj" -mindepth 1 -delete
+    if ! (cd "$obj" && ../src/configure --cc="$cc" --host-cc="$cc" \
+        --with-pkgversion="$version" "${args[@]}" "${extra[@]}") \
+        >"$BUILD/$variant-configure.log" 2>&1; then
+        grep -E 'ERROR|error:' "$BUILD/$variant-configure.log" | head -n 3 >&2
+        die "configure failed (log: build/$variant-configure.log): ci/deps.sh installs what it needs"
+    fi
+    printf '%s\n' "$key" >"$obj/thrift-configured"
+    printf '%s\n' "$version" >"$obj/thrift-version"
+elif [ "$(cat "$obj/thrift-version" 2>/dev/null)" != "$version" ]; then
+    (cd "$obj" && pyvenv/bin/meson configure -Dpkgversion="$version") >/dev/null
+    printf '%s\n' "$version" >"$obj/thrift-version"
+fi
+# A binary in its build folder takes even absolute paths below qemu-bundle.
+for dir in "${firmware[@]}"; do
+    mkdir -p "$obj/qemu-bundle${dir%/*}"
+    ln -sfn "$dir" "$obj/qemu-bundle$dir"
+done
+if [ "$variant" != patched ] && [ "$variant" != every ]; then
+    ln -sfn "$variant.d/obj" "$BUILD/$variant"
+fi
+
+note "building $variant with $(nproc) jobs"
+progress="cat"
+[ -t 2 ] || progress='grep -E ^\[[0-9]+00/'
+if ! NINJA_STATUS='[%f/%t, %es] ' ninja -C "$obj" "$target" 2>&1 |
+    tee "$BUILD/$variant-build.log" | { $progress || true; } >&2; then
+    grep -A12 -m3 -E '^FAILED' "$BUILD/$variant-build.log" >&2 || true
+    die "the build of $variant failed (log: build/$variant-build.log)"
+fi
+note "built $variant: $("$obj/qemu-system-x86_64" --version | head -n 1)"

@@ -1,0 +1,146 @@
+# Shared by every stage in ci/: where things are, the pins, git without the
+# user's configuration, messages.  Sourced, not run.
+# shellcheck shell=bash disable=SC2034
+
+export LC_ALL=C TZ=UTC
+umask 022
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+BUILD=$ROOT/build
+SRC=$BUILD/src
+ME=$(basename "$0")
+
+# shellcheck source=ci/pins
+. "$ROOT/ci/pins"
+
+# die MESSAGE [STATUS]: one line that says what is wrong and what to do.
+# Status 1: a problem was found; 2: wrong use.
+die() {
+    printf '%s: error: %s\n' "$ME" "$1" >&2
+    exit "${2:-1}"
+}
+
+note() {
+    printf '%s: %s\n' "$ME" "$*" >&2
+}
+
+usage_error() {
+    die "$1 (see $ME --help)" 2
+}
+
+# Everything a user's git configuration or environment could change is kept
+# out, and the committer is fixed: the same queue gives the same commit ids
+# everywhere.
+unset "${!GIT_@}"
+export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
+export GIT_CONFIG_NOSYSTEM=1 GIT_TERMINAL_PROMPT=0 GIT_ADVICE=0
+
+qgit() {
+    GIT_COMMITTER_NAME='qemu-thrift queue' \
+        GIT_COMMITTER_EMAIL='queue@qemu-thrift.invalid' \
+        GIT_COMMITTER_DATE="$QEMU_BASE_DATE" \
+        git -c core.hooksPath=/dev/null -c core.autocrlf=false \
+        -c core.fileMode=true -c core.excludesFile=/dev/null \
+        -c core.attributesFile=/dev/null -c commit.gpgSign=false \
+        -c gc.auto=0 -c advice.detachedHead=false "$@"
+}
+
+need_cmd() {
+    command -v "$1" >/dev/null ||
+        die "'$1' is not installed: run ci/deps.sh, or apt-get install $2"
+}
+
+# series_patches [TOPIC]: the patches in order, up to and including TOPIC.
+series_patches() {
+    local upto=${1:-} patch topic seen=
+    while read -r patch; do
+        topic=${patch%%/*}
+        [ -z "$upto" ] || [ -z "$seen" ] || [ "$topic" = "$upto" ] || break
+        [ "$topic" != "$upto" ] || seen=1
+        printf '%s\n' "$patch"
+    done < <(sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$ROOT/series")
+}
+
+series_topics() {
+    sed -n 's/^# topic: //p' "$ROOT/series"
+}
+
+# check_topic TOPIC: refuse a topic that the queue does not have.
+check_topic() {
+    series_topics | grep -qxF -- "$1" ||
+        die "no topic '$1' in series; it has: $(series_topics | paste -sd' ')" 2
+}
+
+# need_space DIR MIB: refuse to start what cannot finish.
+need_space() {
+    local free
+    mkdir -p "$1" || die "cannot make $1: check the rights of its folder"
+    free=$(df -Pm "$1" | awk 'NR == 2 { print $4 }')
+    [ "$free" -ge "$2" ] ||
+        die "$1 has $free MiB free and $2 are needed: make room and run again"
+}
+
+# qam DIR PATCH: git am as the queue means it, without fuzz or 3-way merge.
+qam() {
+    qgit -C "$1" am -q --no-keep-cr --no-3way --no-gpg-sign --no-signoff \
+        --no-scissors "$2"
+}
+
+# format_patches DIR OUT REVS...: files that depend on nothing but the commits.
+format_patches() {
+    local dir=$1 out=$2
+    shift 2
+    qgit -C "$dir" format-patch -q --zero-commit --no-signature -N \
+        --full-index --no-renames --diff-algorithm=myers --stat=72 \
+        --no-base -U3 --src-prefix=a/ --dst-prefix=b/ --no-signoff \
+        --no-from --no-attach --suffix=.patch -o "$out" "$@"
+}
+
+sha256_of() {
+    sha256sum <"$1" | cut -d' ' -f1
+}
+
+# The journal says which commit a patch (by sha256) gave on which parent, so
+# that nothing is applied twice and a developer's own commits are known again.
+journal_find() { # PARENT SHA256
+    awk -v p="$1" -v s="$2" '$1 == p && $2 == s { c = $3 } END { print c }' \
+        "$SRC/.git/thrift-journal" 2>/dev/null || true
+}
+
+journal_add() { # PARENT SHA256 COMMIT
+    printf '%s %s %s\n' "$1" "$2" "$3" >>"$SRC/.git/thrift-journal"
+}
+
+# One writer at a time in build/.
+lock_build() {
+    mkdir -p "$BUILD"
+    [ -z "${THRIFT_LOCKED:-}" ] || return 0
+    exec 9>"$BUILD/.lock"
+    flock -n 9 || die "another run works in build/: wait for it to end"
+    export THRIFT_LOCKED=1
+}
+
+# light_worktree DIR COMMIT: a work tree of build/src without files.  git am
+# brings in what a patch touches, so this takes no time and no space.
+light_worktree() {
+    qgit -C "$SRC" worktree add -q --no-checkout --detach "$1" "$2"
+    qgit -C "$1" sparse-checkout set --no-cone /no/file/at/all
+    qgit -C "$1" read-tree -mu HEAD
+}
+
+# import_tarball FILE TMP MESSAGE: a commit of what a source tarball holds, the
+# same id on every machine; TMP is an empty folder for scratch.
+import_tarball() {
+    local tree
+    mkdir "$2/tree"
+    tar -xf "$1" -C "$2/tree" --strip-components=1 --no-same-owner ||
+        die "$1 could not be unpacked: is it whole, is the disk full?"
+    # -f: .gitignore would drop files that the tarball has.
+    GIT_INDEX_FILE=$2/index qgit --git-dir="$SRC/.git" --work-tree="$2/tree" \
+        add -A -f .
+    tree=$(GIT_INDEX_FILE=$2/index qgit --git-dir="$SRC/.git" write-tree)
+    rm -rf "$2/tree"
+    GIT_AUTHOR_NAME='qemu-thrift queue' GIT_AUTHOR_DATE=$QEMU_BASE_DATE \
+        GIT_AUTHOR_EMAIL='queue@qemu-thrift.invalid' \
+        qgit -C "$SRC" commit-tree -m "$3" "$tree"
+}

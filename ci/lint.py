@@ -1,0 +1,342 @@
+#!/usr/bin/python3
+"""Check the queue without QEMU's sources: one small rule per function.
+
+Exit status: 0 clean, 1 something was found, 2 wrong use.
+"""
+import argparse
+import pathlib
+import re
+import subprocess
+import sys
+
+from series import ROOT, header, pins, series, topics
+
+EXAMPLES = """examples:
+  ci/lint.py                 every rule
+  ci/lint.py --list          their names
+  ci/lint.py --rule subject --rule body_width
+"""
+NEEDS_SPDX = (".c", ".h", ".py", ".sh", ".inc", ".rs")
+
+
+class Patch:
+    """One patch file, split where git format-patch splits it."""
+
+    def __init__(self, root, name):
+        self.name = name
+        self.topic = name.split("/", 1)[0]
+        path = root / "patches" / name
+        self.raw = path.read_bytes() if path.is_file() else b""
+        self.text = self.raw.decode("utf-8", errors="replace")
+        head, _, rest = self.text.partition("\n\n")
+        # unfold
+        self.headers = re.sub(r"\n[ \t]+", " ", head)
+        self.body, _, self.diff = rest.partition("\n---\n")
+        found = re.search(r"^Subject: (.*)$", self.headers, re.M)
+        self.subject = found.group(1) if found else ""
+
+    def files(self):
+        """(path, is new, added lines) of each file."""
+        for part in re.split(r"^(?=diff --git )", self.diff, flags=re.M)[1:]:
+            found = re.search(r"^\+\+\+ b/(.*)$", part, re.M)
+            path = (found.group(1) if found else
+                    part.split("\n", 1)[0].rsplit(" b/", 1)[-1])
+            added = re.findall(r"^\+(?!\+\+ )(.*)$", part, re.M)
+            yield path, "\nnew file mode " in part, added
+
+
+class Queue:
+    """What the rules look at."""
+
+    def __init__(self, root):
+        self.root = root
+        self.pins = pins(root)
+        self.series = series(root)
+        self.header = header(root)
+        self.topics = topics(root)
+        self.patches = [Patch(root, name) for name in self.series]
+        self.on_disk = sorted(
+            str(p.relative_to(root / "patches"))
+            for p in (root / "patches").rglob("*.patch"))
+
+
+def rule_series_is_disk(queue):
+    """series and patches/ name the same files, each once."""
+    for name in sorted(set(queue.series) - set(queue.on_disk)):
+        yield f"{name}: in series, not in patches/"
+    for name in sorted(set(queue.on_disk) - set(queue.series)):
+        yield f"{name}: in patches/, not in series"
+    for name in sorted({n for n in queue.series
+                        if queue.series.count(n) > 1}):
+        yield f"{name}: more than once in series"
+
+
+def rule_numbering(queue):
+    """Each topic counts 0001, 0002, ... and is not torn apart."""
+    seen, last = [], None
+    for name in queue.series:
+        found = re.fullmatch(r"([a-z0-9-]+)/(\d{4})-\S+\.patch", name)
+        if not found:
+            yield f"{name}: not topic/NNNN-subject.patch"
+            continue
+        topic, number = found.group(1), int(found.group(2))
+        if topic != last:
+            if topic in seen:
+                yield f"{name}: topic {topic} is torn apart in series"
+            seen.append(topic)
+            last, expected = topic, 1
+        if number != expected:
+            yield f"{name}: expected number {expected:04}"
+        expected = number + 1
+    if seen != queue.topics:
+        yield f"series: '# topic:' lines say {queue.topics}, patches {seen}"
+
+
+def rule_cover(queue):
+    """Each topic has a cover letter with a subject and a text."""
+    for topic in queue.topics:
+        path = queue.root / "patches" / topic / "cover.txt"
+        if not path.is_file():
+            yield f"patches/{topic}/cover.txt: missing"
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if len(lines) < 3 or not lines[0].strip() or lines[1].strip():
+            yield (f"patches/{topic}/cover.txt: wants a subject line, an "
+                   "empty line, a text")
+
+
+def rule_from_zero(queue):
+    """Exported with --zero-commit."""
+    for patch in queue.patches:
+        if not re.match(r"From 0{40} ", patch.text):
+            yield f"{patch.name}: first line is not 'From 000...'"
+
+
+def rule_no_footer(queue):
+    """No git version at the end: it would change with the exporter."""
+    for patch in queue.patches:
+        if re.search(r"^-- ?\n\d+\.\d+[^\n]*\n+\Z", patch.text, re.M):
+            yield f"{patch.name}: ends with a git version"
+
+
+def rule_full_index(queue):
+    """index lines carry whole object names."""
+    for patch in queue.patches:
+        if re.search(r"^index [0-9a-f]{1,39}\.\.", patch.diff, re.M):
+            yield f"{patch.name}: short index line"
+
+
+def rule_subject(queue):
+    """[PATCH] prefix: summary, at most 76 columns, no final dot."""
+    for patch in queue.patches:
+        found = re.fullmatch(r"\[PATCH\] (.*)", patch.subject)
+        if not found:
+            yield f"{patch.name}: subject does not start with '[PATCH] '"
+            continue
+        text = found.group(1)
+        if len(text) > 76:
+            yield f"{patch.name}: subject has {len(text)} columns"
+        if not re.match(r"[A-Za-z0-9_./{},*-]+: \S", text):
+            yield f"{patch.name}: subject has no 'subsystem: '"
+        if text.endswith("."):
+            yield f"{patch.name}: subject ends with a dot"
+
+
+def rule_author(queue):
+    """From: has a name and an address that can be answered."""
+    for patch in queue.patches:
+        found = re.search(r"^From: (.*)$", patch.headers, re.M)
+        if not found or not re.fullmatch(r".*\S <[^<>@\s]+@[^<>@\s]+>",
+                                         found.group(1)):
+            yield f"{patch.name}: author without a name or an address"
+        elif re.search(r"localhost|\bvia\b|\(none\)", found.group(1)):
+            yield f"{patch.name}: author '{found.group(1)}'"
+
+
+def rule_body(queue):
+    """A message that says why."""
+    for patch in queue.patches:
+        if len(patch.body.split()) < 8:
+            yield f"{patch.name}: the message has no text"
+
+
+def rule_body_width(queue):
+    """Message lines of at most 76 columns (quoted output is indented)."""
+    for patch in queue.patches:
+        for line in patch.body.splitlines():
+            if len(line) > 76 and not line.startswith("  "):
+                yield f"{patch.name}: {len(line)} columns: {line[:40]}..."
+
+
+def rule_no_signoff(queue):
+    """The sender adds the Signed-off-by, nobody else."""
+    for patch in queue.patches:
+        if re.search(r"^\s*Signed-off-by:", patch.body, re.M | re.I):
+            yield f"{patch.name}: carries a Signed-off-by"
+
+
+def rule_no_changelog(queue):
+    """What changed between versions goes to the cover letter."""
+    for patch in queue.patches:
+        if re.search(r"^(v\d+:|Changes (since|in|from)|Change-Id:)",
+                     patch.body, re.M | re.I):
+            yield f"{patch.name}: a changelog or Change-Id in the message"
+
+
+def rule_no_placeholder(queue):
+    """Nothing left to be written."""
+    word = re.compile(r"PLACEHOLDER|\bFIXUP\b|^(fixup|squash)!", re.M)
+    for patch in queue.patches:
+        if word.search(patch.body) or word.search(patch.subject):
+            yield f"{patch.name}: the message is not finished"
+
+
+def rule_git_diff(queue):
+    """Plain a/ b/ git diffs, and something in them."""
+    for patch in queue.patches:
+        heads = re.findall(r"^diff --git (.*)$", patch.diff, re.M)
+        if not heads:
+            yield f"{patch.name}: no diff in it"
+        for head in heads:
+            if not re.fullmatch(r"a/(\S+) b/\1", head):
+                yield f"{patch.name}: diff of '{head}'"
+
+
+def rule_no_blobs(queue):
+    """No binary hunks, nothing in the folders that the tarball lacks."""
+    for patch in queue.patches:
+        if re.search(r"^(GIT binary patch|Binary files )", patch.diff, re.M):
+            yield f"{patch.name}: binary hunk"
+        for path, _, _ in patch.files():
+            if re.match(r"(roms|pc-bios|subprojects)/", path):
+                yield f"{patch.name}: touches {path}"
+
+
+def rule_spdx(queue):
+    """New source files say their licence."""
+    for patch in queue.patches:
+        for path, new, added in patch.files():
+            if new and path.endswith(NEEDS_SPDX) and not any(
+                    "SPDX-License-Identifier: GPL-2.0-or-later" in line
+                    for line in added[:20]):
+                yield f"{patch.name}: {path} has no SPDX line"
+
+
+def rule_whitespace(queue):
+    """No trailing blanks in what is added."""
+    for patch in queue.patches:
+        for path, _, added in patch.files():
+            if path.endswith(".out"):
+                continue
+            for line in added:
+                if line != line.rstrip():
+                    yield f"{patch.name}: {path}: trailing blank: {line[:40]}"
+
+
+def rule_trace_events(queue):
+    """A new trace event has a call, in the queue, and no final newline."""
+    calls = "\n".join(line for p in queue.patches
+                      for path, _, added in p.files()
+                      for line in added if path.endswith((".c", ".inc")))
+    for patch in queue.patches:
+        for path, _, added in patch.files():
+            if not path.endswith("trace-events"):
+                continue
+            for line in added:
+                found = re.match(r"([a-z_0-9]+)\(", line)
+                if found and f"trace_{found.group(1)}(" not in calls:
+                    yield f"{patch.name}: nothing calls trace_{found.group(1)}"
+                if found and line.rstrip().endswith('\\n"'):
+                    yield f"{patch.name}: {found.group(1)} ends with a newline"
+
+
+def rule_qapi_since(queue):
+    """A new QAPI definition says since when."""
+    for patch in queue.patches:
+        for path, _, added in patch.files():
+            if not re.match(r"qapi/.*\.json$", path):
+                continue
+            text = "\n".join(added)
+            if re.search(r"^\{ '(command|struct|enum|event|union)'", text,
+                         re.M) and "# Since: " not in text:
+                yield f"{patch.name}: {path}: new definition without Since:"
+
+
+def rule_utf8(queue):
+    """Everything is UTF-8."""
+    for patch in queue.patches:
+        try:
+            patch.raw.decode("utf-8")
+        except UnicodeDecodeError:
+            yield f"{patch.name}: not UTF-8"
+
+
+def rule_pins(queue):
+    """gitlink, ci/pins and the series header name the same commit."""
+    commit = queue.pins.get("QEMU_COMMIT", "")
+    want = f"v{queue.pins.get('QEMU_VERSION')} {commit}"
+    said = queue.header.get("base", ["nothing"])[0]
+    if said != want:
+        yield f"series: '# base:' is '{said}', ci/pins say '{want}'"
+    link = subprocess.run(
+        ["git", "-C", str(queue.root), "ls-files", "-s", "upstream"],
+        text=True, stdout=subprocess.PIPE, check=False).stdout.split()
+    if link[:2] != ["160000", commit]:
+        yield (f"upstream: gitlink is {' '.join(link[:2]) or 'missing'}, "
+               f"ci/pins say {commit}")
+    modules = queue.root / ".gitmodules"
+    if not modules.is_file() or "path = upstream" not in modules.read_text(
+            encoding="utf-8"):
+        yield ".gitmodules: does not name upstream"
+
+
+def rule_top_level(queue):
+    """The top level is exactly what README says, plus dotfiles."""
+    wanted = {"README.rst", "series", "patches", "upstream", "ci", "tests",
+              "configure-wrapper.sh", "COPYING"}
+    listed = subprocess.run(
+        ["git", "-C", str(queue.root), "ls-files"], text=True,
+        stdout=subprocess.PIPE, check=False).stdout.split("\n")
+    have = {line.split("/", 1)[0] for line in listed if line}
+    for name in sorted(have - wanted):
+        if not name.startswith("."):
+            yield f"{name}: does not belong at the top level"
+    for name in sorted(wanted - have):
+        yield f"{name}: missing from the top level"
+
+
+RULES = {name[len("rule_"):]: func for name, func in sorted(globals().items())
+         if name.startswith("rule_")}
+
+
+def main():
+    """Run the rules and print what they find."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rule", action="append", choices=RULES,
+                        metavar="NAME", help="only this rule")
+    parser.add_argument("--list", action="store_true", help="name the rules")
+    parser.add_argument("--root", type=pathlib.Path, default=ROOT,
+                        help="another checkout")
+    opts = parser.parse_args()
+    if opts.list:
+        for name, func in RULES.items():
+            print(f"{name:16} {func.__doc__}")
+        return 0
+    if not (opts.root / "series").is_file():
+        parser.error(f"{opts.root} has no series: it is no checkout of "
+                     "the queue")
+    queue = Queue(opts.root)
+    found = 0
+    for name in opts.rule or RULES:
+        for message in RULES[name](queue):
+            print(f"{name}: {message}")
+            found += 1
+    print(f"lint.py: {len(opts.rule or RULES)} rules over "
+          f"{len(queue.series)} patches, {found} found", file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

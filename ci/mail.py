@@ -1,0 +1,245 @@
+#!/usr/bin/python3
+"""Write one topic as the mails of a series, check them, show how to send.
+
+Nothing is sent and nothing is signed off: both are the sender's.  The queue's
+own commits carry no Signed-off-by; to mail commits that you signed off, name
+your repository and range.
+
+Exit status: 0 the mails are there, 1 something is wrong, 2 wrong use.
+"""
+import argparse
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+from series import BUILD, ROOT, SRC, die, note, pins, series, topics
+
+LIST = "qemu-devel@nongnu.org"
+EXAMPLES = """examples:
+  ci/mail.py dirty-memory                     v1, into build/mail/
+  ci/mail.py dirty-memory --version 2 --rfc
+  ci/mail.py dirty-memory --repo ~/qemu --range origin/master..my-branch
+"""
+
+
+def git(repo, *args, env=None):
+    """The output of a git command, which has to succeed."""
+    run = subprocess.run(["git", "-C", str(repo), *args], text=True,
+                         check=False, stdout=subprocess.PIPE, env=env,
+                         stderr=subprocess.PIPE)
+    if run.returncode:
+        die(f"git {args[0]}: {run.stderr.strip() or 'failed'}")
+    return run.stdout.strip()
+
+
+def sender(given):
+    """'Name <address>' of whoever sends, never made up."""
+    if given:
+        if not re.fullmatch(r"[^<>]+ <[^<>@\s]+@[^<>@\s]+\.[^<>@\s]+>", given):
+            die(f"--from '{given}': wants 'Name <address>'", 2)
+        return given
+    name, mail = (subprocess.run(
+        ["git", "config", "--global", "user." + key], text=True, check=False,
+        stdout=subprocess.PIPE).stdout.strip() for key in ("name", "email"))
+    if not name or not mail:
+        die("who sends? set your own name with git config --global user.name "
+            "and user.email, or pass --from 'Name <address>'")
+    return f"{name} <{mail}>"
+
+
+def topic_range(topic):
+    """The commits of a topic in build/src."""
+    order = topics()
+    before = order.index(topic) - 1
+    start = "refs/thrift/base" if before < 0 else "topic/" + order[before]
+    return f"{start}..topic/{topic}"
+
+
+def read_cover(topic, version):
+    """Subject and text of cover.txt."""
+    path = ROOT / "patches" / topic / "cover.txt"
+    if not path.is_file():
+        die(f"{path.relative_to(ROOT)} is not there: write the cover letter")
+    subject, _, text = path.read_text(encoding="utf-8").partition("\n")
+    if version > 1 and not re.search(rf"^Changes .*v{version - 1}\b|"
+                                     rf"^v{version - 1} -> v{version}\b",
+                                     text, re.M | re.I):
+        die(f"{path.relative_to(ROOT)} says nothing of v{version - 1}: add "
+            f"'Changes since v{version - 1}:'")
+    return subject.strip(), text.strip()
+
+
+def maintainers(repo, patch):
+    """Whom get_maintainer.pl names for a patch, without the list itself."""
+    run = subprocess.run(
+        ["perl", "scripts/get_maintainer.pl", "--noroles", "--norolestats",
+         "--nogit", "--nogit-fallback", str(patch)], cwd=repo, text=True,
+        check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if run.returncode:
+        die(f"get_maintainer.pl: {run.stderr.strip()[:200]}")
+    return [line for line in run.stdout.splitlines()
+            if line and LIST not in line]
+
+
+def put_header(path, name, values):
+    """Add a header to a mail, behind its Subject."""
+    if not values:
+        return
+    text = path.read_text(encoding="utf-8")
+    head, sep, rest = text.partition("\n\n")
+    folded = f"{name}: " + ",\n ".join(values)
+    path.write_text(f"{head}\n{folded}{sep}{rest}", encoding="utf-8")
+
+
+def base_lines(opts, rng):
+    """What the series applies to, in the form that tools read."""
+    if opts.repo != SRC:
+        return ["base-commit: " + git(opts.repo, "merge-base",
+                                      *rng.split("..", 1))]
+    pin = pins()
+    lines = [f"base-commit: {pin['QEMU_COMMIT']}"]
+    for name in series():
+        if name.startswith(opts.topic + "/"):
+            break
+        diff = (ROOT / "patches" / name).read_bytes()
+        out = subprocess.run(["git", "patch-id", "--stable"], input=diff,
+                             stdout=subprocess.PIPE, check=True).stdout
+        lines.append("prerequisite-patch-id: " + out.split()[0].decode())
+    return lines
+
+
+def write_mails(opts, out, who):
+    """git format-patch, then the cover letter and the addresses."""
+    rng = opts.range or topic_range(opts.topic)
+    count = int(git(opts.repo, "rev-list", "--count", rng))
+    if not count:
+        die(f"{rng} holds no commits")
+    name, mail = re.fullmatch(r"(.*) <(.*)>", who).groups()
+    env = dict(os.environ, GIT_CONFIG_GLOBAL="/dev/null",
+               GIT_CONFIG_NOSYSTEM="1", GIT_COMMITTER_NAME=name,
+               GIT_COMMITTER_EMAIL=mail)
+    subject, text = read_cover(opts.topic, opts.version)
+    args = ["format-patch", "-q", "-o", str(out), "--thread=shallow",
+            f"--from={who}", "--no-signature", "--stat=72", "--numbered",
+            "--no-base", "--no-renames", f"--to={LIST}", "--cover-letter"]
+    if opts.version > 1:
+        args.append(f"-v{opts.version}")
+    if opts.rfc:
+        args.append("--rfc")
+    git(opts.repo, *args, rng, env=env)
+    mails = sorted(out.glob("*.patch"))
+    everyone = []
+    for path in mails[1:]:
+        people = maintainers(opts.repo, path)
+        everyone += [p for p in people if p not in everyone]
+        put_header(path, "Cc", people)
+    cover = mails[0]
+    body = cover.read_text(encoding="utf-8")
+    body = body.replace("*** SUBJECT HERE ***", subject)
+    body = body.replace("*** BLURB HERE ***", text)
+    body = body.rstrip("\n") + "\n\n" + "\n".join(base_lines(opts, rng)) + "\n"
+    cover.write_text(body, encoding="utf-8")
+    put_header(cover, "Cc", everyone)
+    return mails
+
+
+def check_mails(mails, opts):
+    """What a maintainer would send back; a list of complaints."""
+    total, bad = len(mails) - 1, []
+    tag = "RFC PATCH" if opts.rfc else "PATCH"
+    if opts.version > 1:
+        tag += f" v{opts.version}"
+    width = len(str(total))
+    for number, path in enumerate(mails):
+        text = path.read_text(encoding="utf-8")
+        head, _, body = text.partition("\n\n")
+        head = re.sub(r"\n[ \t]+", " ", head)
+        want = f"Subject: [{tag} {number:0{width}}/{total}] "
+        if want not in head:
+            bad.append(f"{path.name}: no '{want.strip()}'")
+        if f"To: {LIST}" not in head:
+            bad.append(f"{path.name}: not addressed to {LIST}")
+        if not re.search(r"^Cc: .*@", head, re.M):
+            bad.append(f"{path.name}: get_maintainer.pl named nobody")
+        if number and "In-Reply-To: " not in head:
+            bad.append(f"{path.name}: does not reply to the cover letter")
+        if not number and not re.search(r"^base-commit: [0-9a-f]{40}$", body,
+                                        re.M):
+            bad.append(f"{path.name}: no base-commit")
+        if not number and " changed, " not in body:
+            bad.append(f"{path.name}: no diffstat")
+        if "*** " in head + body.split("\ndiff --git")[0]:
+            bad.append(f"{path.name}: not filled in")
+        if opts.repo == SRC and re.search("^Signed-off-by:", body, re.M):
+            bad.append(f"{path.name}: the queue carries a Signed-off-by")
+    return bad
+
+
+def provenance():
+    """QEMU's rule, quoted from the tree that is built."""
+    path = SRC / "docs/devel/code-provenance.rst"
+    text = path.read_text(encoding="utf-8")
+    found = re.search(r"Use of AI-generated content\n~+\n\n(.*?)\n\nThe incr",
+                      text, re.S)
+    return found.group(1) if found else f"(read {path})"
+
+
+def main():
+    """Write, check, and say what is left to the sender."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("topic", choices=topics() or None)
+    parser.add_argument("--version", type=int, default=1, metavar="N",
+                        help="the series is vN (default: 1)")
+    parser.add_argument("--rfc", action="store_true",
+                        help="tag it RFC; the cover letter says why")
+    parser.add_argument("--from", dest="sender", metavar="'NAME <ADDRESS>'",
+                        help="the sender (default: your git identity)")
+    parser.add_argument("--repo", type=pathlib.Path, default=SRC,
+                        help="take the commits from here (needs --range)")
+    parser.add_argument("--range", metavar="A..B", help="these commits")
+    parser.add_argument("--out", type=pathlib.Path,
+                        help="folder for the mails (default: build/mail/...)")
+    opts = parser.parse_args()
+    if opts.version < 1:
+        parser.error("--version starts at 1")
+    if (opts.repo == SRC) != (opts.range is None):
+        parser.error("--repo and --range go together")
+    if opts.range and ".." not in opts.range:
+        parser.error("--range wants A..B")
+    if not (opts.repo / "scripts/get_maintainer.pl").is_file():
+        die(f"{opts.repo} is no QEMU tree: run ./configure-wrapper.sh first")
+    who = sender(opts.sender)
+    out = opts.out or BUILD / f"mail/{opts.topic}-v{opts.version}"
+    if opts.out and out.exists() and any(out.iterdir()):
+        die(f"{out} is not empty: name another folder")
+    if not opts.out:
+        shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    mails = write_mails(opts, out, who)
+    complaints = check_mails(mails, opts)
+    for line in complaints:
+        print(line)
+    if complaints:
+        return 1
+    note(f"{len(mails)} mails in {out}, from {who}")
+    print("QEMU's docs/devel/code-provenance.rst on what it takes:\n\n"
+          f"{provenance()}\n\nRead all of it first. QEMU takes no patch "
+          "without the Signed-off-by of a person\nwho can certify it; none "
+          "was added here.", file=sys.stderr)
+    if opts.repo == SRC:
+        print("These commits are based on a release; QEMU wants current "
+              "master: ci/rebase.py moves\nthem, your own branch carries "
+              "your sign-off (--repo, --range).", file=sys.stderr)
+    print("git send-email --confirm=always --no-thread "
+          f"--from={shlex.quote(who)} {shlex.quote(str(out))}/*.patch")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

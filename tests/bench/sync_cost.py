@@ -1,0 +1,194 @@
+#!/usr/bin/python3
+"""Time one dirty sync of an idle guest, pristine and patched side by side.
+
+The guest is paused and nothing of it is dirty, so what is timed is what a
+sync costs for the mere existence of RAM: from migration_bitmap_sync_start to
+migration_bitmap_sync_end, with the big lock held.  The first sync of a
+migration also starts dirty logging and is listed apart.  An even-sized guest
+is compared with one 8 KiB smaller, whose RAMBlock ends within a word of the
+dirty bitmap.
+
+Variants alternate, each run is a QEMU of its own.  Times of two machines do
+not compare; the two columns of one run do.
+"""
+import argparse
+import csv
+import os
+import pathlib
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
+EXAMPLES = """examples:
+  tests/bench/sync_cost.py                        16 GiB, TCG and KVM
+  tests/bench/sync_cost.py --size 64 --runs 5     as in README
+  tests/bench/sync_cost.py --accel kvm --csv out.csv
+  tests/bench/sync_cost.py --patched /usr/bin/qemu-system-x86_64
+"""
+EVENT = re.compile(r"^(\S+)Z migration_bitmap_sync_(start|end)", re.M)
+ACCELS = {"tcg": "tcg", "kvm": "kvm", "kvm-ring": "kvm,dirty-ring-size=4096"}
+
+
+def parse_args():
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=16, metavar="GIB",
+                        help="guest size (default: 16)")
+    parser.add_argument("--runs", type=int, default=3,
+                        help="runs of each case (default: 3)")
+    parser.add_argument("--accel", action="append", choices=ACCELS,
+                        help="only this accelerator, can be repeated")
+    parser.add_argument("--pristine", type=pathlib.Path,
+                        default=BUILD / "pristine/qemu-system-x86_64")
+    parser.add_argument("--patched", type=pathlib.Path,
+                        default=BUILD / "patched/qemu-system-x86_64")
+    parser.add_argument("--csv", type=pathlib.Path,
+                        help="write each sync here")
+    opts = parser.parse_args()
+    if not 1 <= opts.size <= 4096:
+        parser.error("--size is 1 to 4096 GiB")
+    if opts.runs < 1:
+        parser.error("--runs is at least 1")
+    for path in (opts.pristine, opts.patched):
+        if not os.access(path, os.X_OK):
+            parser.error(f"{path} is not there: build it with "
+                         "./configure-wrapper.sh and "
+                         "./configure-wrapper.sh --pristine")
+    if not opts.accel:
+        opts.accel = ["tcg"]
+        if os.access("/dev/kvm", os.R_OK | os.W_OK):
+            opts.accel += ["kvm"]
+        else:
+            print("no /dev/kvm: TCG only", file=sys.stderr)
+    return opts
+
+
+def sync_times(binary, accel, size_kib):
+    """Microseconds of each dirty sync of one migration to nowhere."""
+    sys.path.insert(0, str(BUILD / "src/python"))
+    # pylint: disable=import-outside-toplevel,import-error
+    from qemu.machine import QEMUMachine
+
+    with tempfile.TemporaryDirectory() as tmp:
+        log = pathlib.Path(tmp, "trace.log")
+        vm = QEMUMachine(
+            str(binary), base_temp_dir=tmp, qmp_timer=None, args=[
+                "-machine", "q35,memory-backend=m", "-accel", ACCELS[accel],
+                "-cpu", "max,host-phys-bits=off,phys-bits=46",
+                "-object", f"memory-backend-ram,id=m,size={size_kib}K,"
+                           "reserve=off",
+                "-m", f"{size_kib}K", "-S", "-nodefaults", "-display", "none",
+                "-trace", "migration_bitmap_sync_start",
+                "-trace", "migration_bitmap_sync_end",
+                "-D", str(log), "-msg", "timestamp=on"])
+        vm.launch()
+        try:
+            vm.cmd("migrate-set-parameters", max_bandwidth=1 << 40,
+                   downtime_limit=2000)
+            vm.cmd("migrate", uri="exec:cat >/dev/null")
+            while True:
+                info = vm.cmd("query-migrate")
+                if info["status"] == "completed":
+                    break
+                if info["status"] == "failed":
+                    raise RuntimeError(f"the migration failed: {info}")
+                time.sleep(0.2)
+        finally:
+            vm.shutdown()
+        times, start = [], None
+        for stamp, what in EVENT.findall(log.read_text(encoding="utf-8")):
+            if what == "start":
+                start = datetime.fromisoformat(stamp)
+            else:
+                took = datetime.fromisoformat(stamp) - start
+                times.append(took.total_seconds() * 1e6)
+    if len(times) < 2:
+        raise RuntimeError(f"{binary}: only {len(times)} syncs were traced")
+    return times
+
+
+def measure(opts):
+    """Rows of (variant, accel, shape, kib, run, index, microseconds)."""
+    shapes = {"even": opts.size << 20, "odd": (opts.size << 20) - 8}
+    cases = [(accel, shape, run, variant)
+             for accel in opts.accel for run in range(opts.runs)
+             for shape in shapes for variant in ("pristine", "patched")]
+    began = time.monotonic()
+    rows = []
+    for i, (accel, shape, run, variant) in enumerate(cases):
+        left = (time.monotonic() - began) / i * (len(cases) - i) if i else 0
+        print(f"[{i + 1}/{len(cases)}] {accel} {shape} {variant}"
+              + (f", {left:.0f} s left" if i else ""), file=sys.stderr)
+        for index, us in enumerate(sync_times(getattr(opts, variant), accel,
+                                              shapes[shape])):
+            rows.append((variant, accel, shape, shapes[shape], run, index,
+                         round(us, 1)))
+    return rows
+
+
+def spread(values):
+    """'median (min-max)' in milliseconds."""
+    ms = [v / 1000 for v in values]
+    return (f"{statistics.median(ms):.3f} "
+            f"({min(ms):.3f}-{max(ms):.3f})")
+
+
+def report(rows, opts):
+    """Print the table and what it amounts to."""
+    def pick(variant, accel, shape, first):
+        return [r[6] for r in rows if r[:3] == (variant, accel, shape)
+                and (r[5] == 0) == first]
+
+    print(f"Dirty sync of an idle guest, {opts.size} GiB and "
+          f"{opts.size} GiB - 8 KiB, {opts.runs} runs, ms: median (min-max)")
+    print(f"{'accel':9} {'guest':5} {'sync':6} {'pristine':>32} "
+          f"{'patched':>28}")
+    for accel in opts.accel:
+        for shape in ("even", "odd"):
+            for first in (True, False):
+                cells = [spread(pick(v, accel, shape, first))
+                         for v in ("pristine", "patched")]
+                print(f"{accel:9} {shape:5} {'first' if first else 'later':6} "
+                      f"{cells[0]:>32} {cells[1]:>28}")
+    for accel in opts.accel:
+        ratios = []
+        for variant in ("pristine", "patched"):
+            odd, even = (statistics.median(pick(variant, accel, s, False))
+                         for s in ("odd", "even"))
+            ratios.append(f"{variant} {odd / even:.2f}x")
+        print(f"{accel}: an odd-sized guest's sync takes "
+              f"{', '.join(ratios)} of an even-sized one's")
+
+
+def main():
+    """Measure, report, write the CSV."""
+    opts = parse_args()
+    try:
+        rows = measure(opts)
+    except (RuntimeError, OSError) as err:
+        print(f"sync_cost.py: error: {err}", file=sys.stderr)
+        return 1
+    report(rows, opts)
+    if opts.csv:
+        version = subprocess.run(
+            [opts.patched, "--version"], check=True, text=True,
+            stdout=subprocess.PIPE).stdout.splitlines()[0]
+        with opts.csv.open("w", encoding="utf-8", newline="") as out:
+            writer = csv.writer(out)
+            writer.writerow(["variant", "accel", "guest", "size_kib", "run",
+                             "sync", "us", "kernel", "patched_version"])
+            writer.writerows(r + (platform.release(), version) for r in rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
