@@ -234,7 +234,7 @@ def main():
           "was added here.", file=sys.stderr)
     if opts.repo == SRC:
         print("These commits are based on a release; QEMU wants current "
-              "master: ci/rebase.py moves\nthem, your own branch carries "
+              "master: ci/rebase.sh moves\nthem, your own branch carries "
               "your sign-off (--repo, --range).", file=sys.stderr)
     print("git send-email --confirm=always --no-thread "
           f"--from={shlex.quote(who)} {shlex.quote(str(out))}/*.patch")

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Make the Linux guest of the tests in build/guests: Debian's cloud kernel, and
+# an initramfs with busybox and what is in this folder.
+set -euo pipefail
+# shellcheck source=../../ci/env.sh
+. "$(dirname "$0")/../../ci/env.sh"
+
+usage() {
+    cat <<'EOF'
+examples:
+  tests/guests/make.sh     build/guests/vmlinuz and build/guests/initramfs.gz
+
+The kernel is Debian's package linux-image-cloud-amd64, fetched with apt and
+unpacked, not installed.  A second run does only what changed.
+Exit status: 0 both are there, 1 one could not be made, 2 wrong use.
+EOF
+}
+
+case ${1:-} in
+'') ;;
+--help | -h)
+    usage
+    exit 0
+    ;;
+*) usage_error "unknown option '$1'" ;;
+esac
+here=$ROOT/tests/guests out=$BUILD/guests
+mkdir -p "$out"
+
+fetch_kernel() {
+    local suite package tmp
+    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    tmp=$(mktemp -d "$out/tmp.XXXXXX")
+    package=$("$ROOT/ci/apt_private.py" deb "$suite" apt-cache depends \
+        linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*-cloud-amd64\)$/\1/p')
+    [ -n "$package" ] || die "Debian's cloud kernel is not to be had in $suite: check the network"
+    note "fetching $package"
+    (cd "$tmp" && "$ROOT/ci/apt_private.py" deb "$suite" apt-get -q download "$package") >/dev/null 2>&1 ||
+        die "$package could not be fetched: check the network"
+    dpkg-deb -x "$tmp"/*.deb "$tmp/root"
+    cp "$tmp"/root/boot/vmlinuz-* "$out/vmlinuz.tmp"
+    echo "$package" >"$out/kernel"
+    mv "$out/vmlinuz.tmp" "$out/vmlinuz"
+    rm -rf "$tmp"
+}
+
+make_initramfs() {
+    local root=$out/root
+    need_cmd busybox busybox-static
+    need_cmd cpio cpio
+    rm -rf "$root"
+    mkdir -p "$root/bin"
+    cp "$(command -v busybox)" "$root/bin/busybox"
+    ! ldd "$root/bin/busybox" >/dev/null 2>&1 ||
+        die "busybox is dynamically linked: apt-get install busybox-static"
+    cc -O2 -Wall -Werror -static -o "$root/bin/memwriter" "$here/memwriter.c"
+    install -m 755 "$here/init" "$root/init"
+    (cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet |
+        gzip -9n) >"$out/initramfs.tmp"
+    mv "$out/initramfs.tmp" "$out/initramfs.gz"
+}
+
+[ -f "$out/vmlinuz" ] || fetch_kernel
+key=$(cat "$here/init" "$here/memwriter.c" "$here/make.sh" | sha256sum)
+if [ "$(cat "$out/key" 2>/dev/null)" != "$key" ] || [ ! -f "$out/initramfs.gz" ]; then
+    make_initramfs
+    echo "$key" >"$out/key"
+fi
+note "guest: $(cat "$out/kernel") in build/guests"

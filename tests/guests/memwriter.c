@@ -1,0 +1,85 @@
+/*
+ * A guest program that writes memory and knows what it wrote.
+ *
+ * memwriter MIB: every page's contents follow from its number and its
+ * generation, and the generations are kept apart.  It takes pages at random,
+ * checks one, gives it its next generation, and now and then checks all of
+ * them.  A page that a migration left behind, old or half new, does not fit
+ * its generation.
+ *
+ * Prints 'memwriter: pass N sum S' after each full check, S being a checksum of
+ * all of the memory, or 'memwriter: BAD page P' and stops.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PAGE_WORDS 512
+
+static uint64_t mix(uint64_t x)
+{
+    x += 0x9e3779b97f4a7c15;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+    return x ^ (x >> 31);
+}
+
+static void fill(uint64_t *page, uint64_t number, uint32_t generation)
+{
+    uint64_t seed = mix(number << 32 | generation);
+
+    for (int i = 0; i < PAGE_WORDS; i++) {
+        page[i] = seed + i * 0x100000001b3;
+    }
+}
+
+static void check(const uint64_t *page, uint64_t number, uint32_t generation)
+{
+    uint64_t seed = mix(number << 32 | generation);
+
+    for (int i = 0; i < PAGE_WORDS; i++) {
+        if (page[i] != seed + i * 0x100000001b3) {
+            printf("memwriter: BAD page %" PRIu64 " word %d generation %u\n",
+                   number, i, generation);
+            exit(1);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t pages = (argc > 1 ? strtoull(argv[1], NULL, 10) : 32) * 256;
+    uint64_t (*memory)[PAGE_WORDS] = mmap(NULL, pages * sizeof(*memory),
+                                          PROT_READ | PROT_WRITE,
+                                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint32_t *generation = calloc(pages, sizeof(*generation));
+    uint64_t random = 1;
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (memory == MAP_FAILED || !generation || !pages) {
+        printf("memwriter: BAD no memory\n");
+        return 1;
+    }
+    for (uint64_t i = 0; i < pages; i++) {
+        fill(memory[i], i, 0);
+    }
+    for (uint64_t pass = 1;; pass++) {
+        uint64_t sum = 0;
+
+        for (uint64_t n = 0; n < pages; n++) {
+            uint64_t i = mix(random++) % pages;
+
+            check(memory[i], i, generation[i]);
+            fill(memory[i], i, ++generation[i]);
+        }
+        for (uint64_t i = 0; i < pages; i++) {
+            check(memory[i], i, generation[i]);
+            sum = mix(sum ^ memory[i][0]);
+        }
+        printf("memwriter: pass %" PRIu64 " sum %016" PRIx64 "\n", pass, sum);
+    }
+}

@@ -1,0 +1,204 @@
+#!/usr/bin/python3
+"""Live-migrate a Linux guest while it writes its memory, between builds.
+
+Each hop starts the next QEMU paused, migrates while the guest writes, and
+then compares all guest RAM of the two, byte for byte, before it lets the
+guest run on.  The guest checks every page it wrote, as it goes and after the
+hop (memwriter.c).  Output is TAP.
+
+Exit status: 0 all hops right, 1 one was not, 2 wrong use.
+"""
+import argparse
+import hashlib
+import os
+import pathlib
+import re
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
+RAM_MIB = 192
+EXAMPLES = """examples:
+  tests/guests/migrate_guest.py                    patched to patched
+  tests/guests/migrate_guest.py --path patched,pristine,patched
+  tests/guests/migrate_guest.py --mem 65528K --path patched,patched
+"""
+
+
+class Wrong(Exception):
+    """Something that must not be."""
+
+
+class Guest:
+    """One QEMU of the chain, and what its guest printed."""
+
+    def __init__(self, variant, tmp, opts, number):
+        sys.path.insert(0, str(BUILD / "src/python"))
+        # pylint: disable=import-outside-toplevel,import-error
+        from qemu.machine import QEMUMachine
+
+        self.variant = variant
+        self.serial = pathlib.Path(tmp, f"serial-{number}")
+        self.socket = pathlib.Path(tmp, f"migrate-{number}")
+        args = ["-machine", "pc-q35-10.2", "-accel", opts.accel,
+                "-m", opts.mem, "-display", "none", "-nodefaults",
+                "-vga", "none",
+                "-kernel", str(BUILD / "guests/vmlinuz"),
+                "-initrd", str(BUILD / "guests/initramfs.gz"),
+                "-append", "console=ttyS0 quiet panic=-1 "
+                           f"thrift=memwriter:{opts.working_set}",
+                "-chardev", f"file,id=serial,path={self.serial}",
+                "-serial", "chardev:serial"]
+        if number:
+            args += ["-S", "-incoming", f"unix:{self.socket}"]
+        binary = BUILD / variant / "qemu-system-x86_64"
+        self.vm = QEMUMachine(str(binary), args=args, base_temp_dir=tmp)
+        self.vm.launch()
+
+    def output(self):
+        """What the guest printed to this QEMU so far."""
+        return self.serial.read_text(encoding="utf-8", errors="replace")
+
+    def passes(self):
+        """How many full checks it reported."""
+        return len(re.findall(r"^memwriter: pass \d+ sum \w{16}",
+                              self.output(), re.M))
+
+    def wait_passes(self, count, timeout):
+        """Wait until the guest has checked all its memory that often."""
+        end = time.monotonic() + timeout
+        while self.passes() < count:
+            text = self.output()
+            if "BAD" in text or "Kernel panic" in text:
+                raise Wrong(f"the guest says: {text[-300:]!r}")
+            if not self.vm.is_running():
+                raise Wrong(f"{self.variant}: QEMU ended "
+                            f"({self.vm.exitcode()}): {self.vm.get_log()}")
+            if time.monotonic() > end:
+                raise Wrong(f"{self.variant}: no {count} passes in {timeout} "
+                            f"s, last output {text[-200:]!r}")
+            time.sleep(0.1)
+
+    def status(self):
+        """query-migrate."""
+        return self.vm.cmd("query-migrate")
+
+    def ram_digest(self, tmp):
+        """SHA-256 of guest RAM; the guest has to be stopped."""
+        path = pathlib.Path(tmp, "ram")
+        digest = hashlib.sha256()
+        size = self.vm.cmd("query-memory-size-summary")["base-memory"]
+        self.vm.cmd("pmemsave", val=0, size=size, filename=str(path))
+        with path.open("rb") as ram:
+            while chunk := ram.read(1 << 20):
+                digest.update(chunk)
+        path.unlink()
+        return digest.hexdigest()
+
+
+def migrate(source, target, opts):
+    """Live-migrate; returns the number of dirty syncs it took."""
+    source.vm.cmd("migrate-set-parameters", max_bandwidth=opts.bandwidth << 20,
+                  downtime_limit=100)
+    source.vm.cmd("migrate", uri=f"unix:{target.socket}")
+    end, opened = time.monotonic() + 120, False
+    while True:
+        info = source.status()
+        if info["status"] == "completed":
+            return info["ram"]["dirty-sync-count"]
+        if info["status"] in ("failed", "cancelled"):
+            raise Wrong(f"migration {info['status']}: "
+                        f"{info.get('error-desc', 'no reason given')}")
+        if time.monotonic() > end:
+            raise Wrong("the migration does not end")
+        # Let it send some rounds of what the guest wrote before it may end.
+        if not opened and info.get("ram", {}).get("dirty-sync-count", 0) > 3:
+            source.vm.cmd("migrate-set-parameters", max_bandwidth=0,
+                          downtime_limit=5000)
+            opened = True
+        time.sleep(0.05)
+
+
+def wait_incoming(guest):
+    """Until the target took everything."""
+    end = time.monotonic() + 60
+    while guest.status().get("status") != "completed":
+        if time.monotonic() > end:
+            raise Wrong("the target does not finish")
+        time.sleep(0.05)
+
+
+def hop(source, variant, tmp, opts, number):
+    """One migration; returns the QEMU that runs the guest now."""
+    target = Guest(variant, tmp, opts, number)
+    try:
+        syncs = migrate(source, target, opts)
+        wait_incoming(target)
+        sent, got = source.ram_digest(tmp), target.ram_digest(tmp)
+        if sent != got:
+            raise Wrong(f"guest RAM differs: {sent} sent, {got} arrived")
+        target.vm.cmd("cont")
+        target.wait_passes(opts.passes, 60)
+    except BaseException:
+        target.vm.shutdown(hard=True)
+        raise
+    print(f"# {syncs} dirty syncs, RAM sha256 {got[:16]} on both sides")
+    return target
+
+
+def main():
+    """Walk the path."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--path", default="patched,patched",
+                        help="builds to pass through (default: %(default)s)")
+    parser.add_argument("--accel", default="tcg", help="(default: tcg)")
+    parser.add_argument("--mem", default=f"{RAM_MIB}M",
+                        help="guest RAM (default: %(default)s)")
+    parser.add_argument("--working-set", type=int, default=32, metavar="MIB",
+                        help="memory the guest writes (default: 32)")
+    parser.add_argument("--bandwidth", type=int, default=200, metavar="MIB/S",
+                        help="of the first rounds (default: 200)")
+    parser.add_argument("--passes", type=int, default=2,
+                        help="checks after each hop (default: 2)")
+    opts = parser.parse_args()
+    path = opts.path.split(",")
+    for variant in path:
+        if not os.access(BUILD / variant / "qemu-system-x86_64", os.X_OK):
+            parser.error(f"build/{variant} has no QEMU: build it with "
+                         "./configure-wrapper.sh")
+    if len(path) < 2:
+        parser.error("--path wants two builds or more")
+    if not (BUILD / "guests/initramfs.gz").is_file():
+        parser.error("no guest: run tests/guests/make.sh")
+    print(f"1..{len(path) - 1}", flush=True)
+    guest = None
+    with tempfile.TemporaryDirectory() as tmp:
+        try:
+            guest = Guest(path[0], tmp, opts, 0)
+            guest.wait_passes(2, 120)
+            for number, variant in enumerate(path[1:], 1):
+                name = f"{path[number - 1]} to {variant}, {opts.accel}, " \
+                       f"{opts.mem}"
+                try:
+                    target = hop(guest, variant, tmp, opts, number)
+                except Wrong as err:
+                    print(f"# {err}\nnot ok {number} {name}", flush=True)
+                    return 1
+                guest.vm.shutdown()
+                guest = target
+                print(f"ok {number} {name}", flush=True)
+        except Wrong as err:
+            print(f"# {err}\nnot ok 1 boot of {path[0]}", flush=True)
+            return 1
+        finally:
+            if guest:
+                guest.vm.shutdown(hard=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
