@@ -4,6 +4,7 @@
 Exit status: 0 clean, 1 something was found, 2 wrong use.
 """
 import argparse
+import fnmatch
 import pathlib
 import re
 import subprocess
@@ -58,6 +59,15 @@ class Queue:
         self.on_disk = sorted(
             str(p.relative_to(root / "patches"))
             for p in (root / "patches").rglob("*.patch"))
+
+    def allowed(self, rule):
+        """What ci/lint.allow lets pass: 'rule | what | reason' lines."""
+        path = self.root / "ci/lint.allow"
+        lines = (path.read_text(encoding="utf-8").splitlines()
+                 if path.is_file() else [])
+        parts = [[p.strip() for p in line.split("|")] for line in lines
+                 if line.strip() and not line.startswith("#")]
+        return [p[1] for p in parts if len(p) == 3 and p[0] == rule and p[2]]
 
 
 def rule_series_is_disk(queue):
@@ -260,6 +270,39 @@ def rule_qapi_since(queue):
             if re.search(r"^\{ '(command|struct|enum|event|union)'", text,
                          re.M) and "# Since: " not in text:
                 yield f"{patch.name}: {path}: new definition without Since:"
+
+
+def rule_maintainers(queue):
+    """A new file has an F: line in the queue, or a reason in lint.allow."""
+    globs = [line[2:].strip() for p in queue.patches
+             for path, _, added in p.files() if path == "MAINTAINERS"
+             for line in added if line.startswith("F:")]
+    globs += queue.allowed("maintainers")
+    for patch in queue.patches:
+        for path, new, _ in patch.files():
+            if new and not any(
+                    path.startswith(glob) if glob.endswith("/")
+                    else fnmatch.fnmatch(path, glob) for glob in globs):
+                yield f"{patch.name}: {path} has no F: line in MAINTAINERS"
+
+
+def rule_option_text(queue):
+    """A new property is described in qemu-options.hx or in docs/."""
+    text = "\n".join(line for p in queue.patches
+                     for path, _, added in p.files()
+                     if path == "qemu-options.hx" or path.startswith("docs/")
+                     for line in added)
+    define = re.compile(r'DEFINE_PROP\w*\("([^"]+)"|'
+                        r'object_class_property_add\w*\(\w+, "([^"]+)"')
+    for patch in queue.patches:
+        for path, _, added in patch.files():
+            if path.endswith((".c", ".h")):
+                for groups in define.findall("\n".join(added)):
+                    name = groups[0] or groups[1]
+                    if name not in text and \
+                            name not in queue.allowed("option_text"):
+                        yield (f"{patch.name}: {path}: property '{name}' is "
+                               "described nowhere")
 
 
 def rule_utf8(queue):
