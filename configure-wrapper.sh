@@ -50,7 +50,7 @@ while [ $# -gt 0 ]; do
             variant=topic-$2
             ;;
         --profile) profile=$2 ;;
-        *) base_args+=("$1" "$2") ;;
+        *) base_args+=("$1" "$(realpath -ms -- "$2")") ;;
         esac
         shift
         ;;

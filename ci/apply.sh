@@ -32,7 +32,8 @@ while [ $# -gt 0 ]; do
         exit 0
         ;;
     --variant)
-        variant=${2:?--variant needs a value}
+        [ $# -gt 1 ] || usage_error "$1 needs a value"
+        variant=$2
         shift
         ;;
     --continue) continue=1 ;;
@@ -68,7 +69,7 @@ if [ -n "$dry" ]; then
     [ "$total" = 0 ] || printf '%s\n' "${patches[@]}"
     exit 0
 fi
-base=$(git -C "$SRC" rev-parse -q --verify refs/thrift/base) ||
+base=$(git -C "$SRC" rev-parse -q --verify refs/thrift/base 2>/dev/null) ||
     die "there is no base yet: run ci/base.sh"
 lock_build
 
@@ -79,46 +80,66 @@ if [ ! -e "$dest/.git" ]; then
     qgit -C "$dest" reset -q --hard
 fi
 gitdir=$(git -C "$dest" rev-parse --absolute-git-dir)
-applied=$gitdir/thrift-applied
-failed=$gitdir/thrift-failed
+applied=$gitdir/thrift-applied # HEAD as the last run, or export, left it
+failed=$gitdir/thrift-failed   # how many patches to skip, the patch, HEAD
+running=$gitdir/thrift-running # there while a run is at work
+name=${dest#"$ROOT"/}
+head=$(git -C "$dest" rev-parse -q --verify HEAD || true)
+at=$(cat "$applied" 2>/dev/null || true)
 
 save_what_is_there() {
-    local ref tip
+    local ref tip n=
     ref=refs/thrift/saved/$(date -u +%Y%m%dT%H%M%SZ)
-    rm -rf "$gitdir/rebase-apply"
+    while git -C "$SRC" rev-parse -q --verify "$ref$n" >/dev/null; do
+        n=-$((${n#-} + 1))
+    done
     git -C "$dest" add -A
     tip=$(qgit -C "$dest" stash create 2>/dev/null || true)
-    git -C "$dest" update-ref "$ref" "${tip:-HEAD}"
-    note "saved what was there as $ref"
+    git -C "$dest" update-ref "$ref$n" "${tip:-HEAD}"
+    note "saved what was there as $ref$n"
 }
 
-if git -C "$dest" rev-parse -q --verify HEAD >/dev/null; then
-    if [ -e "$failed" ] && [ -z "$force" ]; then
-        [ ! -d "$gitdir/rebase-apply" ] ||
-            die "$(cut -d' ' -f2 "$failed") waits to be mended in ${dest#"$ROOT"/}: finish it with 'git am --continue', or start over with --force"
-        [ -n "$continue" ] ||
-            die "the run stopped at $(cut -d' ' -f2 "$failed"): go on with --continue, or start over with --force"
-    elif [ -d "$gitdir/rebase-apply" ] && [ -z "$force" ]; then
-        # An interrupted run of ours: git am changes the tree before it commits.
-        qgit -C "$dest" am --abort 2>/dev/null || rm -rf "$gitdir/rebase-apply"
-        qgit -C "$dest" reset -q --hard
-    elif [ -e "$applied" ]; then
-        if [ "$(git -C "$dest" rev-parse HEAD)" != "$(cat "$applied")" ] ||
-            [ -n "$(git -C "$dest" status --porcelain --untracked-files=no)" ]; then
-            [ -n "$force" ] ||
-                die "${dest#"$ROOT"/} has changes that are not in patches/: ci/export.sh writes them, --force sets them aside"
-            save_what_is_there
-        fi
-    elif [ -n "$force" ]; then
-        save_what_is_there
+is_clean() {
+    [ -z "$(git -C "$dest" status --porcelain --untracked-files=no)" ]
+}
+
+# A run that was ended right behind git am left HEAD one commit of ours ahead.
+head_is_known() {
+    [ "$head" = "$at" ] ||
+        [ "$(git -C "$dest" log -1 --format='%P %ce' "$head")" = "$at queue@qemu-thrift.invalid" ]
+}
+
+if [ -n "$head" ] && [ -n "$force" ]; then
+    { [ ! -e "$failed" ] && head_is_known && is_clean; } || save_what_is_there
+    rm -rf "$gitdir/rebase-apply" "$gitdir/rebase-merge" "$failed"
+elif [ -n "$head" ] && [ -e "$failed" ]; then
+    read -r _ patch was <"$failed"
+    [ ! -d "$gitdir/rebase-apply" ] ||
+        die "$patch waits to be mended in $name: finish it with 'git am --continue', or start over with --force"
+    [ -n "$continue" ] ||
+        die "the run stopped at $patch: go on with --continue, or start over with --force"
+    [ "$head" != "$was" ] ||
+        die "$patch is not among the commits of $name: apply it by hand and --continue, or start over with --force"
+elif [ -n "$head" ] && [ -n "$continue" ]; then
+    die "there is nothing to continue: run ci/apply.sh"
+elif [ -d "$gitdir/rebase-merge" ] || [ -e "$gitdir/rebase-apply/rebasing" ]; then
+    die "$name is in the middle of a rebase: finish or abort it"
+elif [ -d "$gitdir/rebase-apply" ]; then
+    # An interrupted run of ours: git am changes the tree before it commits.
+    if ! head_is_known || { [ ! -e "$running" ] && ! is_clean; }; then
+        die "$name is in the middle of an am: finish or abort it"
     fi
+    qgit -C "$dest" am --abort 2>/dev/null || rm -rf "$gitdir/rebase-apply"
+    qgit -C "$dest" reset -q --hard
+elif [ -n "$at" ] && { ! head_is_known || { ! is_clean && [ ! -e "$running" ]; }; }; then
+    die "$name has changes that are not in patches/: ci/export.sh writes them, --force sets them aside"
 fi
+: >"$running"
 
 start=$base first=0
 if [ -n "$continue" ]; then
-    [ -e "$failed" ] || die "there is nothing to continue: run ci/apply.sh"
     first=$(cut -d' ' -f1 "$failed")
-    start=$(git -C "$dest" rev-parse HEAD)
+    start=$head
 else
     while [ "$first" -lt "$total" ]; do
         known=$(journal_find "$start" "$(sha256_of "$ROOT/patches/${patches[first]}")")
@@ -135,21 +156,21 @@ else
             qgit -C "$dest" checkout -q -f --detach "$start"
         fi
     fi
+    printf '%s\n' "$start" >"$applied"
 fi
-rm -f "$failed"
-printf '%s\n' "$start" >"$applied"
 
 stop_at() { # INDEX PATCH
-    printf '%s %s\n' "$1" "$2" >"$failed"
+    printf '%s %s %s\n' "$1" "$2" "$(git -C "$dest" rev-parse HEAD)" >"$failed"
+    rm -f "$running"
     {
         qgit -C "$dest" apply --check "$ROOT/patches/$2" 2>&1 | grep '^error:' || true
         qgit -C "$dest" apply --reject "$ROOT/patches/$2" >/dev/null 2>&1 || true
-        git -C "$dest" ls-files --others -- '*.rej' | head -n 3 | while read -r rej; do
+        git -C "$dest" ls-files --others -- '*.rej' | sed -n 1,3p | while read -r rej; do
             printf -- '--- %s\n' "$rej"
             head -n 40 "$dest/$rej"
         done
     } >&2
-    note "to go on: mend the files above in ${dest#"$ROOT"/}, remove the .rej," \
+    note "to go on: mend the files above in $name, remove the .rej," \
         "'git add -A && git am --continue' there, then ci/apply.sh --variant $variant --continue and ci/export.sh"
     die "$1/$total patches/$2 does not apply (base: v$QEMU_VERSION ${QEMU_COMMIT:0:12})"
 }
@@ -162,25 +183,37 @@ for ((i = first; i < total; i++)); do
         stop_at "$((i + 1))" "$patch"
     tip=$(git -C "$dest" rev-parse HEAD)
     journal_add "$parent" "$(sha256_of "$ROOT/patches/$patch")" "$tip"
-    printf '%s\n' "$tip" >"$applied"
+    # What was mended stays unknown until it is exported.
+    if [ -n "$continue" ]; then
+        printf '%s %s -\n' "$((i + 1))" "$patch" >"$failed"
+    else
+        printf '%s\n' "$tip" >"$applied"
+    fi
     parent=$tip
     note "[$((i + 1))/$total] $patch"
 done
 
+rm -f "$failed" "$running"
+
+if [ "$variant" = patched ]; then
+    touch "$gitdir/thrift-topics"
+    while read -r topic; do
+        series_topics | grep -qxF -- "$topic" ||
+            git -C "$SRC" update-ref -d "refs/heads/topic/$topic"
+    done <"$gitdir/thrift-topics"
+    series_topics >"$gitdir/thrift-topics"
+    for ((i = 0; i < total; i++)); do
+        commit=$(git -C "$SRC" rev-parse "HEAD~$((total - 1 - i))")
+        git -C "$SRC" update-ref "refs/heads/topic/${patches[i]%%/*}" "$commit"
+    done
+fi
 tree=$(git -C "$dest" rev-parse 'HEAD^{tree}')
 base_tree=$(git -C "$dest" rev-parse "$base^{tree}")
 if [ "$variant" = patched ] && [ -z "$continue" ]; then
     want=$(sed -n 's/^# tip-tree: //p' "$ROOT/series")
     if [ "$base_tree" = "$(sed -n 's/^# base-tree: //p' "$ROOT/series")" ] &&
         [ "$tree" != "$want" ]; then
-        die "the applied tree is ${tree:0:12}, series says ${want:0:12}: patches/ were changed by hand; edit commits in build/src and run ci/export.sh"
+        die "the applied tree is ${tree:0:12}, series says ${want:0:12}: patches/ were changed by hand; look at the commits in build/src and run ci/export.sh"
     fi
-fi
-if [ "$variant" = patched ]; then
-    at=$base
-    for ((i = 0; i < total; i++)); do
-        at=$(git -C "$SRC" rev-parse "queue~$((total - 1 - i))")
-        git -C "$SRC" update-ref "refs/heads/topic/${patches[i]%%/*}" "$at"
-    done
 fi
 note "$variant: $total patches, tree ${tree:0:12}"

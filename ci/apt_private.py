@@ -15,6 +15,8 @@ import re
 import subprocess
 import sys
 
+from series import Parser
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EXAMPLES = """examples:
   ci/apt_private.py deb-src sid apt-get source --download-only qemu
@@ -103,9 +105,7 @@ def prepare(kind, suite):
 
 def main():
     """Parse the command line and run."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(EXAMPLES, __doc__)
     parser.add_argument("kind", choices=("deb", "deb-src"))
     parser.add_argument("suite", help="a Debian suite: sid, trixie, ...")
     parser.add_argument("command", choices=("apt-get", "apt-cache"))

@@ -56,8 +56,8 @@ sha256_ok() {
 
 # What the base is made from; the same key means nothing is to be done.
 tarball_key() {
-    cat "$ROOT/ci/pins" "$ROOT"/ci/tarball-fixups/*.patch |
-        sha256sum | cut -d' ' -f1
+    find "$ROOT/ci/pins" "$ROOT/ci/tarball-fixups" -name '*.patch' -o -name pins |
+        LC_ALL=C sort | tr '\n' '\0' | xargs -0 cat | sha256sum | cut -d' ' -f1
 }
 
 have_base() { # KEY
@@ -66,6 +66,7 @@ have_base() { # KEY
 }
 
 init_repo() {
+    lock_build
     need_space "$BUILD" 3000
     [ -d "$SRC/.git" ] && return
     [ ! -e "$SRC" ] || die "build/src is there but is no git repository: move it away"
@@ -105,6 +106,7 @@ from_upstream() {
 
 fetch_tarball() {
     local dir=$BUILD/distfiles out
+    lock_build
     mkdir -p "$dir"
     if [ -f "$dir/$QEMU_TARBALL" ]; then
         tarball=$dir/$QEMU_TARBALL
@@ -145,8 +147,9 @@ find_tarball() {
     fetch_tarball
 }
 
+tmp=
 from_tarball() {
-    local key tmp commit fixup
+    local key commit fixup
     sha256_ok "$tarball" ||
         die "$tarball is not $QEMU_TARBALL (wrong sha256): get it again, or leave out --tarball to have it fetched"
     note "source: $tarball (sha256 as pinned)"
@@ -156,8 +159,7 @@ from_tarball() {
     fi
     init_repo
     tmp=$(mktemp -d "$BUILD/base.XXXXXX")
-    # shellcheck disable=SC2064 # now, not when it is left
-    trap "rm -rf '$tmp'; git -C '$SRC' worktree prune" EXIT
+    trap 'rm -rf "$tmp"; git -C "$SRC" worktree prune' EXIT
     note "unpacking, and making the base commit"
     commit=$(import_tarball "$tarball" "$tmp" "QEMU v$QEMU_VERSION, from $QEMU_TARBALL")
     light_worktree "$tmp/work" "$commit"

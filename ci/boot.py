@@ -6,13 +6,14 @@ which is the last thing it does.  Uses KVM where /dev/kvm works, else TCG.
 
 Exit status: 0 booted, 1 it did not, 2 wrong use.
 """
-import argparse
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 import time
+
+from series import Parser
 
 LAST_WORDS = b"No bootable device."
 EXAMPLES = """examples:
@@ -49,9 +50,7 @@ def boot(binary, accel, timeout):
 
 def main():
     """Boot and say how it went."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(EXAMPLES, __doc__)
     parser.add_argument("qemu", help="the qemu-system-x86_64 to boot")
     parser.add_argument("--accel", choices=("kvm", "tcg"),
                         help="default: kvm where it works")

@@ -7,12 +7,11 @@ not outlive what it excuses.
 
 Exit status: 0 clean, 1 something was found, 2 wrong use.
 """
-import argparse
 import re
 import subprocess
 import sys
 
-from series import ROOT, SRC, die, note, series, topics
+from series import ROOT, SRC, Parser, die, note, series, topics
 
 ALLOW = ROOT / "ci/checkpatch.allow"
 EXAMPLES = """examples:
@@ -61,9 +60,7 @@ def findings(name):
 
 def main():
     """Check each patch and print what is left."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(EXAMPLES, __doc__)
     parser.add_argument("--topic", choices=topics(), help="only this topic")
     opts = parser.parse_args()
     if not (SRC / "scripts/checkpatch.pl").is_file():

@@ -31,7 +31,8 @@ while [ $# -gt 0 ]; do
         exit 0
         ;;
     --profile)
-        profile=${2:-}
+        [ $# -gt 1 ] || usage_error "$1 needs a value"
+        profile=$2
         shift
         ;;
     --tests) groups+=' test' ;;

@@ -4,6 +4,9 @@
 
 export LC_ALL=C TZ=UTC
 umask 022
+# A command that fails in $(...) ends the script as elsewhere.
+shopt -s inherit_errexit
+unset CDPATH
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 BUILD=$ROOT/build
@@ -82,7 +85,7 @@ need_space() {
 
 # qam DIR PATCH: git am as the queue means it, without fuzz or 3-way merge.
 qam() {
-    qgit -C "$1" am -q --no-keep-cr --no-3way --no-gpg-sign --no-signoff \
+    qgit -C "$1" am -q --keep-cr --no-3way --no-gpg-sign --no-signoff \
         --no-scissors "$2"
 }
 
@@ -90,10 +93,15 @@ qam() {
 format_patches() {
     local dir=$1 out=$2
     shift 2
-    qgit -C "$dir" format-patch -q --zero-commit --no-signature -N \
+    qgit -C "$dir" -c diff.suppressBlankEmpty=false -c diff.submodule=short \
+        format-patch -q --zero-commit --no-signature -N \
         --full-index --no-renames --diff-algorithm=myers --stat=72 \
         --no-base -U3 --src-prefix=a/ --dst-prefix=b/ --no-signoff \
-        --no-from --no-attach --suffix=.patch -o "$out" "$@"
+        --no-from --no-attach --suffix=.patch --subject-prefix=PATCH \
+        --no-cover-letter --no-thread --no-to --no-cc --no-add-header \
+        --no-notes --encode-email-headers --encoding=UTF-8 \
+        --filename-max-length=64 --inter-hunk-context=0 --indent-heuristic \
+        --no-ext-diff -O/dev/null --no-color -o "$out" "$@"
 }
 
 sha256_of() {

@@ -31,7 +31,8 @@ while [ $# -gt 0 ]; do
         exit 0
         ;;
     --topic)
-        check_topic "${2:-}"
+        [ $# -gt 1 ] || usage_error "$1 needs a value"
+        check_topic "$2"
         topic=$2
         shift
         ;;
@@ -43,6 +44,8 @@ while [ $# -gt 0 ]; do
 done
 base=$(git -C "$SRC" rev-parse -q --verify refs/thrift/base 2>/dev/null) ||
     die "there is no build/src: run ./configure-wrapper.sh first"
+git -C "$SRC" rev-parse -q --verify refs/heads/queue >/dev/null ||
+    die "the queue is not applied: run ci/apply.sh"
 lock_build
 range=$base..queue
 if [ -n "$topic" ]; then

@@ -24,6 +24,7 @@ EOF
 }
 
 check=
+[ $# -le 1 ] || usage_error "unknown option '${2}'"
 case ${1:-} in
 '') ;;
 --check) check=1 ;;
@@ -42,7 +43,10 @@ if [ -d "$SRC/.git/rebase-apply" ] || [ -d "$SRC/.git/rebase-merge" ]; then
 fi
 [ -z "$(git -C "$SRC" status --porcelain --untracked-files=no)" ] ||
     die "build/src has changes that are not committed: commit or stash them"
-head=$(git -C "$SRC" rev-parse HEAD)
+head=$(git -C "$SRC" rev-parse -q --verify HEAD) ||
+    die "the queue is not applied: run ci/apply.sh"
+[ ! -e "$SRC/.git/thrift-failed" ] ||
+    die "the run stopped at $(cut -d' ' -f2 "$SRC/.git/thrift-failed"): end it with ci/apply.sh --continue or --force"
 git -C "$SRC" merge-base --is-ancestor "$base" "$head" ||
     die "build/src HEAD is not built on the base: rebase it onto refs/thrift/base"
 [ -z "$(git -C "$SRC" rev-list --merges "$base..$head")" ] ||
@@ -70,11 +74,11 @@ last=$((${#topics[@]} - 1))
 for i in "${!topics[@]}"; do
     topic=${topics[i]}
     to=$(git -C "$SRC" rev-parse "topic/$topic")
-    [ "$i" != "$last" ] || to=$head
     if ! git -C "$SRC" merge-base --is-ancestor "$from" "$to" ||
         ! git -C "$SRC" merge-base --is-ancestor "$to" "$head"; then
         die "topic/$topic is not on the line to HEAD: rebase with --update-refs, or move it with git branch -f"
     fi
+    [ "$i" != "$last" ] || to=$head
     [ "$from" != "$to" ] || die "topic/$topic has no commits: delete the branch"
     format_patches "$SRC" "$work/patches/$topic" "$from..$to"
     from=$to
@@ -114,17 +118,28 @@ done < <(grep -v '^#' "$work/series")
     die "round trip: the written patches give another tree than build/src"
 
 same=1
-cmp -s "$work/series" "$ROOT/series" || same=
+# The trees of another base than the one that series was written from differ.
+said() { # SERIES
+    if [ "$(grep '^# base-tree:' "$ROOT/series")" = "$(grep '^# base-tree:' "$work/series")" ]; then
+        cat "$1"
+    else
+        grep -v '^# [a-z]*-tree:' "$1" || true
+    fi
+}
+[ "$(said "$work/series")" = "$(said "$ROOT/series")" ] || same=
 diff -rq -x cover.txt "$work/patches" "$ROOT/patches" >/dev/null 2>&1 || same=
 if [ -n "$check" ]; then
     [ -n "$same" ] || die "patches/ is not what build/src holds: run ci/export.sh"
     exit 0
 fi
 if [ -z "$same" ]; then
-    find "$ROOT/patches" -name '*.patch' -delete
+    mkdir -p "$ROOT/patches"
     for topic in "${topics[@]}"; do
         mkdir -p "$ROOT/patches/$topic"
         cp "$work/patches/$topic"/*.patch "$ROOT/patches/$topic/"
+    done
+    (cd "$ROOT/patches" && find . -name '*.patch') | while read -r patch; do
+        [ -e "$work/patches/$patch" ] || rm "$ROOT/patches/$patch"
     done
     find "$ROOT/patches" -mindepth 1 -type d -empty -delete
     cp "$work/series" "$ROOT/series"
@@ -132,4 +147,5 @@ fi
 [ ${#topics[@]} = 0 ] || git -C "$SRC" update-ref "refs/heads/topic/${topics[last]}" "$head"
 cat "$work/journal" >>"$SRC/.git/thrift-journal"
 printf '%s\n' "$head" >"$SRC/.git/thrift-applied"
+printf '%s\n' "${topics[@]}" >"$SRC/.git/thrift-topics"
 note "$total patches, topics: ${topics[*]}$([ -n "$same" ] && echo ', nothing changed')"

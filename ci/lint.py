@@ -3,14 +3,14 @@
 
 Exit status: 0 clean, 1 something was found, 2 wrong use.
 """
-import argparse
+import email.header
 import fnmatch
 import pathlib
 import re
 import subprocess
 import sys
 
-from series import ROOT, header, pins, series, topics
+from series import ROOT, Parser, header, pins, series, topics
 
 EXAMPLES = """examples:
   ci/lint.py                 every rule
@@ -32,9 +32,11 @@ class Patch:
         head, _, rest = self.text.partition("\n\n")
         # unfold
         self.headers = re.sub(r"\n[ \t]+", " ", head)
-        self.body, _, self.diff = rest.partition("\n---\n")
+        # Without a body the --- comes at once.
+        self.body, _, self.diff = ("\n" + rest).partition("\n---\n")
         found = re.search(r"^Subject: (.*)$", self.headers, re.M)
-        self.subject = found.group(1) if found else ""
+        self.subject = str(email.header.make_header(
+            email.header.decode_header(found.group(1)))) if found else ""
 
     def files(self):
         """(path, is new, added lines) of each file."""
@@ -44,6 +46,10 @@ class Patch:
                     part.split("\n", 1)[0].rsplit(" b/", 1)[-1])
             added = re.findall(r"^\+(?!\+\+ )(.*)$", part, re.M)
             yield path, "\nnew file mode " in part, added
+
+    def removed(self):
+        """All lines that it takes away."""
+        return re.findall(r"^-(?!-- )(.*)$", self.diff, re.M)
 
 
 class Queue:
@@ -254,7 +260,9 @@ def rule_trace_events(queue):
                 continue
             for line in added:
                 found = re.match(r"([a-z_0-9]+)\(", line)
-                if found and f"trace_{found.group(1)}(" not in calls:
+                if (found and f"trace_{found.group(1)}(" not in calls
+                        and not any(old.startswith(found.group(0))
+                                    for old in patch.removed())):
                     yield f"{patch.name}: nothing calls trace_{found.group(1)}"
                 if found and line.rstrip().endswith('\\n"'):
                     yield f"{patch.name}: {found.group(1)} ends with a newline"
@@ -266,10 +274,14 @@ def rule_qapi_since(queue):
         for path, _, added in patch.files():
             if not re.match(r"qapi/.*\.json$", path):
                 continue
-            text = "\n".join(added)
-            if re.search(r"^\{ '(command|struct|enum|event|union)'", text,
-                         re.M) and "# Since: " not in text:
-                yield f"{patch.name}: {path}: new definition without Since:"
+            since = False
+            for line in added:
+                since = since or line.startswith("# Since: ")
+                if re.match(r"\{ '(command|struct|enum|event|union)'", line):
+                    if not since:
+                        yield (f"{patch.name}: {path}: new definition "
+                               "without Since:")
+                    since = False
 
 
 def rule_maintainers(queue):
@@ -299,8 +311,10 @@ def rule_option_text(queue):
             if path.endswith((".c", ".h")):
                 for groups in define.findall("\n".join(added)):
                     name = groups[0] or groups[1]
-                    if name not in text and \
-                            name not in queue.allowed("option_text"):
+                    word = rf"(?<![\w-]){re.escape(name)}(?![\w-])"
+                    if (not re.search(word, text)
+                            and f'"{name}"' not in "\n".join(patch.removed())
+                            and name not in queue.allowed("option_text")):
                         yield (f"{patch.name}: {path}: property '{name}' is "
                                "described nowhere")
 
@@ -354,9 +368,7 @@ RULES = {name[len("rule_"):]: func for name, func in sorted(globals().items())
 
 def main():
     """Run the rules and print what they find."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(EXAMPLES, __doc__)
     parser.add_argument("--rule", action="append", choices=RULES,
                         metavar="NAME", help="only this rule")
     parser.add_argument("--list", action="store_true", help="name the rules")

@@ -7,7 +7,8 @@ your repository and range.
 
 Exit status: 0 the mails are there, 1 something is wrong, 2 wrong use.
 """
-import argparse
+import email.header
+import email.utils
 import os
 import pathlib
 import re
@@ -16,7 +17,7 @@ import shutil
 import subprocess
 import sys
 
-from series import BUILD, ROOT, SRC, die, note, pins, series, topics
+from series import BUILD, ROOT, SRC, Parser, die, note, pins, series, topics
 
 LIST = "qemu-devel@nongnu.org"
 EXAMPLES = """examples:
@@ -32,14 +33,15 @@ def git(repo, *args, env=None):
                          check=False, stdout=subprocess.PIPE, env=env,
                          stderr=subprocess.PIPE)
     if run.returncode:
-        die(f"git {args[0]}: {run.stderr.strip() or 'failed'}")
+        die(f"git {args[0]}: {(run.stderr.strip() or 'failed').splitlines()[0]}")
     return run.stdout.strip()
 
 
 def sender(given):
     """'Name <address>' of whoever sends, never made up."""
+    form = r"[^<>]+ <[^<>@\s]+@[^<>@\s]+\.[^<>@\s]+>"
     if given:
-        if not re.fullmatch(r"[^<>]+ <[^<>@\s]+@[^<>@\s]+\.[^<>@\s]+>", given):
+        if not re.fullmatch(form, given):
             die(f"--from '{given}': wants 'Name <address>'", 2)
         return given
     name, mail = (subprocess.run(
@@ -48,6 +50,8 @@ def sender(given):
     if not name or not mail:
         die("who sends? set your own name with git config --global user.name "
             "and user.email, or pass --from 'Name <address>'")
+    if not re.fullmatch(form, f"{name} <{mail}>"):
+        die(f"your git identity, {name} <{mail}>, is no address: pass --from")
     return f"{name} <{mail}>"
 
 
@@ -73,6 +77,12 @@ def read_cover(topic, version):
     return subject.strip(), text.strip()
 
 
+def encoded(text):
+    """Text for a header."""
+    return text if text.isascii() else email.header.Header(
+        text, "utf-8").encode()
+
+
 def maintainers(repo, patch):
     """Whom get_maintainer.pl names for a patch, without the list itself."""
     run = subprocess.run(
@@ -81,8 +91,8 @@ def maintainers(repo, patch):
         check=False, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     if run.returncode:
         die(f"get_maintainer.pl: {run.stderr.strip()[:200]}")
-    return [line for line in run.stdout.splitlines()
-            if line and LIST not in line]
+    return [email.utils.formataddr(email.utils.parseaddr(line), "utf-8")
+            for line in run.stdout.splitlines() if line and LIST not in line]
 
 
 def put_header(path, name, values):
@@ -122,14 +132,17 @@ def write_mails(opts, out, who):
     env = dict(os.environ, GIT_CONFIG_GLOBAL="/dev/null",
                GIT_CONFIG_NOSYSTEM="1", GIT_COMMITTER_NAME=name,
                GIT_COMMITTER_EMAIL=mail)
-    subject, text = read_cover(opts.topic, opts.version)
+    subject, text = opts.cover
     args = ["format-patch", "-q", "-o", str(out), "--thread=shallow",
             f"--from={who}", "--no-signature", "--stat=72", "--numbered",
-            "--no-base", "--no-renames", f"--to={LIST}", "--cover-letter"]
+            "--no-base", "--no-renames", "--no-signoff", "--no-attach",
+            "--no-notes", "--suffix=.patch", "-U3", "--src-prefix=a/",
+            "--dst-prefix=b/", "--diff-algorithm=myers", "--no-add-header",
+            "--no-to", "--no-cc", f"--to={LIST}", "--cover-letter",
+            "--cover-from-description=none", "--subject-prefix="
+            + ("RFC PATCH" if opts.rfc else "PATCH")]
     if opts.version > 1:
         args.append(f"-v{opts.version}")
-    if opts.rfc:
-        args.append("--rfc")
     git(opts.repo, *args, rng, env=env)
     mails = sorted(out.glob("*.patch"))
     everyone = []
@@ -139,10 +152,14 @@ def write_mails(opts, out, who):
         put_header(path, "Cc", people)
     cover = mails[0]
     body = cover.read_text(encoding="utf-8")
-    body = body.replace("*** SUBJECT HERE ***", subject)
+    body = body.replace("*** SUBJECT HERE ***", encoded(subject))
     body = body.replace("*** BLURB HERE ***", text)
     body = body.rstrip("\n") + "\n\n" + "\n".join(base_lines(opts, rng)) + "\n"
     cover.write_text(body, encoding="utf-8")
+    if not body.isascii() and "\nMIME-Version: " not in body:
+        put_header(cover, "MIME-Version", ["1.0"])
+        put_header(cover, "Content-Type", ["text/plain; charset=UTF-8"])
+        put_header(cover, "Content-Transfer-Encoding", ["8bit"])
     put_header(cover, "Cc", everyone)
     return mails
 
@@ -179,10 +196,10 @@ def check_mails(mails, opts):
     return bad
 
 
-def provenance():
-    """QEMU's rule, quoted from the tree that is built."""
-    path = SRC / "docs/devel/code-provenance.rst"
-    text = path.read_text(encoding="utf-8")
+def provenance(repo):
+    """QEMU's rule, quoted from the tree that the commits are in."""
+    path = repo / "docs/devel/code-provenance.rst"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
     found = re.search(r"Use of AI-generated content\n~+\n\n(.*?)\n\nThe incr",
                       text, re.S)
     return found.group(1) if found else f"(read {path})"
@@ -190,9 +207,7 @@ def provenance():
 
 def main():
     """Write, check, and say what is left to the sender."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(EXAMPLES, __doc__)
     parser.add_argument("topic", choices=topics() or None)
     parser.add_argument("--version", type=int, default=1, metavar="N",
                         help="the series is vN (default: 1)")
@@ -206,6 +221,8 @@ def main():
     parser.add_argument("--out", type=pathlib.Path,
                         help="folder for the mails (default: build/mail/...)")
     opts = parser.parse_args()
+    opts.repo = opts.repo.resolve()
+    opts.out = opts.out and opts.out.resolve()
     if opts.version < 1:
         parser.error("--version starts at 1")
     if (opts.repo == SRC) != (opts.range is None):
@@ -215,6 +232,7 @@ def main():
     if not (opts.repo / "scripts/get_maintainer.pl").is_file():
         die(f"{opts.repo} is no QEMU tree: run ./configure-wrapper.sh first")
     who = sender(opts.sender)
+    opts.cover = read_cover(opts.topic, opts.version)
     out = opts.out or BUILD / f"mail/{opts.topic}-v{opts.version}"
     if opts.out and out.exists() and any(out.iterdir()):
         die(f"{out} is not empty: name another folder")
@@ -229,9 +247,9 @@ def main():
         return 1
     note(f"{len(mails)} mails in {out}, from {who}")
     print("QEMU's docs/devel/code-provenance.rst on what it takes:\n\n"
-          f"{provenance()}\n\nRead all of it first. QEMU takes no patch "
-          "without the Signed-off-by of a person\nwho can certify it; none "
-          "was added here.", file=sys.stderr)
+          f"{provenance(opts.repo)}\n\nRead all of it first. QEMU takes no "
+          "patch without the Signed-off-by of a person\nwho can certify it; "
+          "none was added here.", file=sys.stderr)
     if opts.repo == SRC:
         print("These commits are based on a release; QEMU wants current "
               "master: ci/rebase.sh moves\nthem, your own branch carries "

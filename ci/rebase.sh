@@ -47,9 +47,15 @@ done
 [ -z "$topic" ] || check_topic "$topic"
 [ -n "$repo$tarball$debian" ] || usage_error "rebase onto what: --repo, --tarball or --debian"
 [ -z "$repo" ] || [ -n "$onto" ] || usage_error "--repo needs --onto REF"
+[[ $show =~ ^[1-9][0-9]*$ ]] || usage_error "--show '$show' is no number"
+[ ! -d "$repo" ] || repo=$(cd "$repo" && pwd)
 [ -z "$tarball" ] || [ -f "$tarball" ] || die "--tarball $tarball: no such file" 2
 base=$(git -C "$SRC" rev-parse -q --verify refs/thrift/base 2>/dev/null) ||
     die "there is no build/src: run ./configure-wrapper.sh first"
+to=refs/heads/queue
+[ -z "$topic" ] || to=refs/heads/topic/$topic
+git -C "$SRC" rev-parse -q --verify "$to" >/dev/null ||
+    die "the queue is not applied: run ci/apply.sh"
 lock_build
 need_space "$BUILD" 2000
 work=$(mktemp -d "$BUILD/rebase.XXXXXX")
@@ -68,7 +74,7 @@ if [ -n "$debian" ]; then
     tarball=$(echo "$work"/deb/qemu_*.orig.tar.xz)
 fi
 if [ -n "$tarball" ]; then
-    name=$(basename "$tarball" | sed -E 's/\.(orig\.)?tar\..*//')
+    name=$(basename "$tarball" | sed -E -e 's/\.(orig\.)?tar\..*//' -e 's/[^A-Za-z0-9._+-]+/-/g')
     note "importing $(basename "$tarball")"
     target=$(import_tarball "$tarball" "$work" "$name")
 else
@@ -78,6 +84,8 @@ else
     target=$(git -C "$SRC" rev-parse FETCH_HEAD)
 fi
 
+there=$(git -C "$SRC" for-each-ref --format='%(worktreepath)' "refs/heads/rebase/$name")
+[ -z "$there" ] || die "branch rebase/$name is checked out in $there: remove that work tree first"
 tree=$work/tree
 # A whole work tree: 3-way merges want the files.
 qgit -C "$SRC" worktree add -q --detach "$tree" "$target"
@@ -86,7 +94,7 @@ mapfile -t patches < <(series_patches ${topic:+"$topic"})
 total=${#patches[@]} i=0 conflicts=0
 for patch in "${patches[@]}"; do
     i=$((i + 1))
-    if qgit -C "$tree" am -q --3way --no-gpg-sign --no-signoff --no-scissors \
+    if qgit -C "$tree" am -q --keep-cr --3way --no-gpg-sign --no-signoff --no-scissors \
         "$ROOT/patches/$patch" >"$work/log" 2>&1; then
         how=applies
         ! grep -q 'Falling back' "$work/log" || how='applies after a 3-way merge'
@@ -96,13 +104,11 @@ for patch in "${patches[@]}"; do
     conflicts=$((conflicts + 1))
     echo "[$i/$total] $patch: CONFLICT"
     sed -n 's/^CONFLICT/    CONFLICT/p; s/^error: /    /p' "$work/log"
-    git -C "$tree" diff --diff-filter=U 2>/dev/null | head -n "$show" | sed 's/^/    /'
+    git -C "$tree" diff --diff-filter=U 2>/dev/null | sed -n "1,${show}s/^/    /p"
     qgit -C "$tree" am --abort
 done
 git -C "$SRC" branch -q -f "rebase/$name" "$(git -C "$tree" rev-parse HEAD)"
 echo "range-diff of the queue against rebase/$name:"
-to=queue
-[ -z "$topic" ] || to=topic/$topic
 git -C "$SRC" range-diff -s --creation-factor=95 "$base..$to" \
     "$target..rebase/$name" | sed 's/^/    /'
 note "branch rebase/$name in build/src: $((total - conflicts)) of $total patches"

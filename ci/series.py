@@ -1,4 +1,6 @@
 """What the Python stages share: where things are, pins, series, patches."""
+import argparse
+import os
 import pathlib
 import re
 import sys
@@ -6,6 +8,22 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 SRC = BUILD / "src"
+
+# As in env.sh: a hook's or a shell's variables are no business of ours.
+for _name in [name for name in os.environ if name.startswith("GIT_")]:
+    del os.environ[_name]
+
+
+class Parser(argparse.ArgumentParser):
+    """The command line; --help shows the examples first."""
+
+    def __init__(self, examples, doc):
+        super().__init__(description=doc.split("\n", maxsplit=1)[0],
+                         epilog=doc.strip().rsplit("\n\n", 1)[-1])
+        self.examples = examples
+
+    def format_help(self):
+        return self.examples + "\n" + super().format_help()
 
 
 def pins(root=ROOT):

@@ -1,0 +1,182 @@
+#!/usr/bin/env bats
+# Every command: --help, unknown options, options without their value.
+
+load helper
+
+COMMANDS=(configure-wrapper.sh ci/apply.sh ci/apt_private.py ci/base.sh ci/boot.py
+    ci/build.sh ci/check ci/checkpatch.py ci/deps.sh ci/every-patch.sh ci/export.sh
+    ci/lint.py ci/mail.py ci/rebase.sh)
+
+setup() {
+    tiny clone
+}
+
+# each FUNCTION, with a line of stdin as arguments; all that fail are told.
+each() {
+    local line bad=0
+    while read -r line; do
+        # shellcheck disable=SC2086 # several words
+        "$1" $line || {
+            printf 'with: %s\n' "$line"
+            bad=1
+        }
+    done
+    return "$bad"
+}
+
+helps() { # COMMAND
+    run --separate-stderr "./$1" --help
+    same "$status $stderr" '0 ' && same "${lines[0]}" 'examples:' &&
+        grep -q "^  .*$1" <<<"$output"
+}
+
+refuses_option() { # COMMAND [ARGUMENTS...]
+    run --separate-stderr "./$1" --no-such-option "${@:2}"
+    same "$status $output" '2 ' && [[ $stderr == *--no-such-option* ]] && [ ! -e build ]
+}
+
+wants_value() { # COMMAND OPTION
+    run "./$1" "$2" && same "$status" 2 && one_line "$2"
+}
+
+refuses_value() { # COMMAND ARGUMENTS... VALUE
+    run "./$1" "${@:2}" && same "$status" 2 && says "${*: -1}"
+}
+
+says_what_to_run() { # COMMAND [ARGUMENTS...]
+    run "./$1" "${@:2}" && same "$status" 1 && one_line 'run '
+}
+
+waits() { # COMMAND [ARGUMENTS...]
+    run timeout 20 "./$1" "${@:2}" 9>&- && same "$status" 1 && one_error 'another run works in build/'
+}
+
+@test "the commands below are all there are" {
+    have=$(find configure-wrapper.sh ci -maxdepth 1 -type f -perm -u+x | sort)
+    same "$have" "$(printf '%s\n' "${COMMANDS[@]}" | sort)"
+}
+
+@test "--help of each command shows an example first and ends with 0" {
+    printf '%s\n' "${COMMANDS[@]}" | each helps
+}
+
+@test "an unknown option of any command ends with 2, is named, and nothing is done" {
+    # Some of them want arguments beside it.
+    printf '%s\n' "${COMMANDS[@]}" | sed -e 's/apt_private.py/& deb sid apt-get/' \
+        -e 's/boot.py/& ci\/pins/' -e 's/mail.py/& alpha/' | each refuses_option
+}
+
+@test "what is left over behind --check is refused" {
+    run -2 ci/export.sh --check --no-such-option
+    one_line --no-such-option
+}
+
+@test "an option without its value ends with 2 and one line" {
+    each wants_value <<'END'
+configure-wrapper.sh --topic
+configure-wrapper.sh --profile
+configure-wrapper.sh --tarball
+configure-wrapper.sh --distfiles
+ci/base.sh --tarball
+ci/base.sh --distfiles
+ci/apply.sh --variant
+ci/build.sh --variant
+ci/build.sh --profile
+ci/build.sh --target
+ci/deps.sh --profile
+ci/every-patch.sh --topic
+ci/rebase.sh --tarball
+ci/rebase.sh --topic
+ci/rebase.sh --show
+END
+}
+
+@test "a variant, profile, topic, rule or stage that is not there ends with 2" {
+    each refuses_value <<'END'
+configure-wrapper.sh --topic gamma
+configure-wrapper.sh --profile gamma
+ci/apply.sh --variant gamma
+ci/build.sh --variant gamma
+ci/every-patch.sh --topic gamma
+ci/deps.sh --profile gamma
+ci/rebase.sh --tarball ci/pins --topic gamma
+ci/rebase.sh --tarball gamma
+ci/rebase.sh --tarball ci/pins --show gamma
+ci/checkpatch.py --topic gamma
+ci/mail.py gamma
+ci/lint.py --rule gamma
+ci/lint.py --root gamma
+ci/check --only gamma
+ci/boot.py gamma
+END
+    run -2 ci/apply.sh --variant topic-gamma
+    one_line "no topic 'gamma' in series; it has: alpha beta"
+}
+
+@test "what can be listed is listed" {
+    run -0 --separate-stderr ci/check --list
+    says glue
+    run -0 --separate-stderr ci/lint.py --list
+    says body_width
+}
+
+@test "before there is a base each command says what to run" {
+    each says_what_to_run <<END
+ci/apply.sh
+ci/build.sh
+ci/export.sh
+ci/every-patch.sh
+ci/rebase.sh --tarball $TARBALL
+ci/checkpatch.py
+ci/mail.py alpha
+END
+}
+
+@test "before the queue is applied each command says what to run" {
+    ci/base.sh --tarball "$TARBALL"
+    before=$(sum patches series)
+    each says_what_to_run <<END
+ci/build.sh
+ci/export.sh
+ci/every-patch.sh
+ci/rebase.sh --tarball $TARBALL
+ci/checkpatch.py
+ci/mail.py alpha
+END
+    same "$(sum patches series)" "$before"
+}
+
+@test "only one of them works in build/ at a time" {
+    mkdir build
+    exec 9>build/.lock
+    flock -n 9
+    waits configure-wrapper.sh --no-deps
+    waits ci/base.sh --tarball "$TARBALL"
+}
+
+@test "only one of them works in build/src at a time" {
+    cp -a "$FIXTURES/applied/build" .
+    exec 9>build/.lock
+    flock -n 9
+    each waits <<END
+ci/apply.sh
+ci/export.sh
+ci/every-patch.sh
+ci/rebase.sh --tarball $TARBALL
+END
+}
+
+@test "the tools find themselves whatever CDPATH says" {
+    mkdir -p "$BATS_TEST_TMPDIR/elsewhere/ci"
+    CDPATH=$BATS_TEST_TMPDIR/elsewhere run -0 --separate-stderr ci/apply.sh --dry-run
+    same "$output" "$(grep -v '^#' series)"
+}
+
+@test "the tools work in a folder with a blank and a quote in its name" {
+    cp -a "$REPO" "$BATS_TEST_TMPDIR/it's here"
+    cd "$BATS_TEST_TMPDIR/it's here"
+    ci/base.sh --tarball "$TARBALL"
+    ci/apply.sh
+    run -0 ci/export.sh --check
+    [ -z "$(find build -maxdepth 1 -name '*.??????')" ]
+}

@@ -1,0 +1,325 @@
+#!/usr/bin/env bats
+# ./configure-wrapper.sh and the stages it runs behind ci/apply.sh, with a
+# configure, a ninja and a QEMU that only pretend.
+
+load helper
+
+setup() {
+    tiny clone
+}
+
+applied() {
+    cp -a "$FIXTURES/applied/build" .
+}
+
+on_x86_64() {
+    [ "$(uname -m)" = x86_64 ] || skip "this host is $(uname -m)"
+}
+
+wrapper() {
+    ./configure-wrapper.sh --no-deps --tarball "$TARBALL" "$@"
+}
+
+tree() { # DIR
+    git -C "$1" rev-parse --short=12 'HEAD^{tree}'
+}
+
+own_commit() { # SED FILE
+    sed -i "$1" "$SRC/$2"
+    git -C "$SRC" commit -q -a -m "own: a change of $2"
+}
+
+@test "--dry-run prints the stages and the patches, and does nothing" {
+    run -0 ./configure-wrapper.sh --dry-run
+    golden dry-run
+    run -0 ./configure-wrapper.sh --dry-run --no-deps --no-boot --profile lean --topic alpha \
+        --tarball '/a b/c.tar.xz' -- --enable-debug 'two words'
+    golden dry-run-options
+    run -0 ./configure-wrapper.sh --dry-run --pristine
+    says 'ci/apply.sh --variant pristine'
+    never_says patches/
+    [ ! -e build ]
+}
+
+@test "wrong use ends with 2 and one line, before anything is done" {
+    while read -r line; do
+        # shellcheck disable=SC2086 # several words
+        run -2 ./configure-wrapper.sh $line
+        one_line "${line##* }"
+    done <<'END'
+--bad
+bad
+--topic gamma
+--profile huge
+--pristine --bad
+--dry-run --profile huge
+END
+    [ ! -e build ]
+}
+
+@test "all of it, then again: only what changed is done" {
+    on_x86_64
+    run -0 wrapper
+    for stage in '[1/4] ci/base.sh' '[2/4] ci/apply.sh' '[3/4] ci/build.sh' '[4/4] ci/boot.py' \
+        'configuring patched (server)' '[3/3] beta/0001' 'SeaBIOS came to its end' \
+        "QEMU emulator version 1.0 (qemu-thrift, queue $(tree build/src))"; do
+        says "$stage"
+    done
+    same "$(build/patched/qemu-system-x86_64 --version)" \
+        "QEMU emulator version 1.0 (qemu-thrift, queue $(tree build/src))"
+    run -0 wrapper
+    never_says configuring
+    never_says unpacking
+    never_says '] alpha/'
+}
+
+@test "on stdout there are the binary and its version" {
+    on_x86_64
+    run -0 --separate-stderr wrapper
+    same "$output" "$REPO/build/patched/qemu-system-x86_64
+QEMU emulator version 1.0 (qemu-thrift, queue $(tree build/src))"
+    [[ $stderr == *'next: ci/check'* ]]
+}
+
+@test "--pristine and --topic build beside the patched one" {
+    on_x86_64
+    run -0 wrapper --pristine --no-boot
+    says 'QEMU emulator version 1.0 (qemu-thrift, pristine base)'
+    run -0 wrapper --topic alpha --no-boot
+    says "build/topic-alpha/qemu-system-x86_64"
+    says "queue $(tree build/topic-alpha.d/src)"
+    run -0 wrapper --no-boot
+    says "build/patched/qemu-system-x86_64"
+    grep -q test_bit build/pristine.d/src/migration/ram.c
+}
+
+@test "what is behind -- comes to configure word by word" {
+    on_x86_64
+    wrapper --no-boot --profile lean -- --enable-debug "it's two words" '$HOME'
+    same "$(tail -n 3 build/patched/configure.args)" "--enable-debug
+it's two words
+\$HOME"
+    grep -qx -- --without-default-features build/patched/configure.args
+    grep -qx -- --target-list=x86_64-softmmu build/patched/configure.args
+}
+
+@test "a relative --tarball means the folder one is in" {
+    on_x86_64
+    cd "$BATS_TEST_TMPDIR"
+    cp "$TARBALL" mine.tar.xz
+    run -0 repo/configure-wrapper.sh --no-deps --no-boot --tarball mine.tar.xz
+    rm -rf repo/build
+    mkdir d
+    cp "$TARBALL" d/
+    run -0 repo/configure-wrapper.sh --no-deps --no-boot --distfiles d
+}
+
+@test "a stage that fails ends it there" {
+    head -c 100 "$TARBALL" >"$BATS_TEST_TMPDIR/short.tar.xz"
+    run -1 ./configure-wrapper.sh --no-deps --tarball "$BATS_TEST_TMPDIR/short.tar.xz"
+    says '[1/4] ci/base.sh'
+    one_error 'wrong sha256'
+    never_says '[2/4]'
+}
+
+@test "a patch that does not apply ends it there" {
+    sed -i 's/^ M: Mary Keeper/ M: Somebody Else/' patches/alpha/0002-*.patch
+    run -1 wrapper
+    says '2/3 patches/alpha/0002'
+    never_says '[3/4]'
+}
+
+@test "build.sh: what does not compile is shown, and its log is named" {
+    on_x86_64
+    applied
+    own_commit '1i #error no' migration/ram.c
+    run -1 ci/build.sh
+    says 'FAILED: ram.c.o'
+    says 'build/patched-build.log'
+    [ ! -e build/patched/qemu-system-x86_64 ]
+}
+
+@test "build.sh: what configure complains of is shown, and is tried again" {
+    on_x86_64
+    applied
+    own_commit '2i echo "ERROR: no glib"; exit 1' configure
+    run -1 ci/build.sh
+    says 'ERROR: no glib'
+    says 'build/patched-configure.log'
+    own_commit 2d configure
+    run -0 ci/build.sh
+    says configuring
+}
+
+@test "build.sh: other options configure anew, another commit does not" {
+    on_x86_64
+    applied
+    ci/build.sh
+    own_commit 's/1.0/1.0 of mine/' VERSION
+    run -0 ci/build.sh
+    never_says configuring
+    says "built patched: QEMU emulator version 1.0 (qemu-thrift, queue $(tree build/src))"
+    run -0 ci/build.sh --profile lean
+    says 'configuring patched (lean)'
+    run -0 ci/build.sh --profile lean -- --enable-debug
+    says configuring
+    run -0 ci/build.sh --profile lean -- --enable-debug
+    never_says configuring
+}
+
+@test "boot.py: the last words of SeaBIOS, or why not" {
+    stub qemu <<'END'
+#!/bin/sh
+for arg; do
+    case $arg in file,*path=*) echo 'No bootable device.' >"${arg##*path=}" ;; esac
+done
+exec sleep 20
+END
+    run -0 ci/boot.py "$BATS_TEST_TMPDIR/stubs/qemu"
+    says 'SeaBIOS came to its end'
+    printf '#!/bin/sh\necho "no such machine" >&2\nexit 1\n' | stub qemu
+    run -1 ci/boot.py --accel tcg "$BATS_TEST_TMPDIR/stubs/qemu"
+    says 'error:'
+    says 'no such machine'
+    printf '#!/bin/sh\nexec sleep 20\n' | stub qemu
+    run -1 ci/boot.py --accel tcg --timeout 1 "$BATS_TEST_TMPDIR/stubs/qemu"
+    says 'no end of SeaBIOS in 1 s'
+}
+
+@test "every-patch.sh: each commit is built and tested, once" {
+    on_x86_64
+    applied
+    run -0 ci/every-patch.sh
+    says '[1/3] pass: migration/ram: count pages by words'
+    says '[3/3] pass: docs: say how pages are counted'
+    run -0 ci/every-patch.sh
+    says '[3/3] passed before'
+    never_says '] pass:'
+    # Another message, the same tree.
+    GIT_SEQUENCE_EDITOR='sed -i 1s/pick/reword/' GIT_EDITOR='sed -i 1s/by.words/better/' \
+        git -C "$SRC" rebase -q -i refs/thrift/base
+    run -0 ci/every-patch.sh
+    says '[1/3] passed before: migration/ram: count pages better'
+    never_says '] pass:'
+    run -0 ci/every-patch.sh --forget --topic beta
+    says '[1/1] pass: docs'
+}
+
+@test "every-patch.sh: a commit that breaks the build or a test is named" {
+    on_x86_64
+    applied
+    own_commit '1i #error no' migration/ram.c
+    own_commit 1d migration/ram.c
+    own_commit '1i broken_test' migration/ram.c
+    own_commit 1d migration/ram.c
+    run -1 ci/every-patch.sh
+    says '[4/7] FAIL: own: a change of migration/ram.c'
+    says 'FAILED: ram.c.o'
+    never_says '[5/7]'
+    run -1 ci/every-patch.sh --keep-going
+    says '[3/7] passed before'
+    says '[5/7] pass'
+    says '[6/7] FAIL'
+    says '2 of 7 commits do not build or pass'
+}
+
+# What dpkg and apt say here: installed packages as arguments.
+fake_apt() {
+    printf '#!/bin/sh\nprintf "installed %%s\\n" %s\n' "$*" | stub dpkg-query
+    printf '#!/bin/sh\necho "$@" >>%q\n' "$BATS_TEST_TMPDIR/apt-calls" | stub apt-get
+    printf '#!/bin/sh\nexit 0\n' >ci/apt_private.py
+}
+
+@test "deps.sh --print: what is missing, one a line; nothing is installed" {
+    fake_apt git have-one
+    run -0 --separate-stderr ci/deps.sh --print
+    same "$(grep -v ^meson <<<"$output")" $'lack-one\nlack-server'
+    run -0 --separate-stderr ci/deps.sh --print --profile lean
+    same "$(grep -v ^meson <<<"$output")" lack-one
+    run -0 --separate-stderr ci/deps.sh --print --profile lean --tests
+    same "$(grep -v ^meson <<<"$output")" $'lack-one\nlack-test'
+    fake_apt git have-one lack-one lack-server
+    run -0 --separate-stderr ci/deps.sh --print
+    same "$(grep -v ^meson <<<"$output")" ''
+    [ ! -e "$BATS_TEST_TMPDIR/apt-calls" ]
+}
+
+@test "deps.sh: what is missing is installed, without recommendations" {
+    fake_apt git have-one
+    printf '#!/bin/sh\necho 0\n' | stub id
+    run ci/deps.sh --profile lean
+    says 'installing 1 packages'
+    grep -qE '^-q -y .*install --no-install-recommends lack-one$' "$BATS_TEST_TMPDIR/apt-calls"
+}
+
+@test "deps.sh: what apt complains of is shown" {
+    fake_apt git
+    printf '#!/bin/sh\necho 0\n' | stub id
+    printf '#!/bin/sh\necho "E: no such package"\nexit 100\n' | stub apt-get
+    run -1 ci/deps.sh
+    says 'E: no such package'
+    one_error 'log: build/deps.log'
+}
+
+@test "deps.sh: without root and sudo it says what root has to run" {
+    fake_apt git
+    printf '#!/bin/sh\necho 1000\n' | stub id
+    run -1 ci/deps.sh --profile lean --tests </dev/null
+    one_line "ci/deps.sh --profile lean --tests'"
+    [ ! -e "$BATS_TEST_TMPDIR/apt-calls" ]
+}
+
+@test "deps.sh: without apt-get it says where the packages are named" {
+    mkdir "$BATS_TEST_TMPDIR/bin"
+    for name in bash dirname basename; do
+        ln -s "$(command -v $name)" "$BATS_TEST_TMPDIR/bin/"
+    done
+    PATH=$BATS_TEST_TMPDIR/bin run -1 ci/deps.sh
+    one_line ci/packages
+}
+
+# The address and key that apt_private.py takes from a folder like /etc/apt.
+host_entry() {
+    run /usr/bin/python3 -c "
+import sys
+sys.path.insert(0, 'ci')
+import apt_private
+apt_private.code_name = lambda: 'bookworm'
+print(*apt_private.host_entry('$BATS_TEST_TMPDIR/apt'))
+"
+}
+
+@test "apt_private.py: the address comes from the stanza of the release itself" {
+    mkdir -p "$BATS_TEST_TMPDIR/apt/sources.list.d"
+    cat >"$BATS_TEST_TMPDIR/apt/sources.list.d/debian.sources" <<'END'
+# first
+Types: deb
+URIs: http://security.example/debian-security
+Suites: bookworm-security
+Components: main
+
+Types: deb
+URIs: http://disabled.example/debian
+Suites: bookworm
+Enabled: no
+
+Types: deb deb-src
+URIs: http://archive.example/debian
+Suites: bookworm bookworm-updates
+Components: main
+Signed-By: /usr/share/keyrings/archive.gpg
+END
+    host_entry
+    same "$output" 'http://archive.example/debian /usr/share/keyrings/archive.gpg'
+    rm "$BATS_TEST_TMPDIR/apt/sources.list.d/debian.sources"
+    cat >"$BATS_TEST_TMPDIR/apt/sources.list" <<'END'
+# deb http://commented.example/debian bookworm main
+deb http://security.example/debian-security bookworm-security main
+deb [signed-by=/k.gpg arch=amd64] http://archive.example/debian bookworm main
+END
+    host_entry
+    same "$output" 'http://archive.example/debian /k.gpg'
+    : >"$BATS_TEST_TMPDIR/apt/sources.list"
+    host_entry
+    says "no source for 'bookworm'"
+}
