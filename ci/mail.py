@@ -33,7 +33,8 @@ def git(repo, *args, env=None):
                          check=False, stdout=subprocess.PIPE, env=env,
                          stderr=subprocess.PIPE)
     if run.returncode:
-        die(f"git {args[0]}: {(run.stderr.strip() or 'failed').splitlines()[0]}")
+        why = run.stderr.strip() or "failed"
+        die(f"git {args[0]}: {why.splitlines()[0]}")
     return run.stdout.strip()
 
 
