@@ -8,11 +8,12 @@ set -euo pipefail
 usage() {
     cat <<'EOF'
 examples:
-  tests/guests/make.sh     build/guests/vmlinuz and build/guests/initramfs.gz
+  tests/guests/make.sh     vmlinuz, initramfs.gz and ramwriter in build/guests
 
 The kernel is Debian's package linux-image-cloud-amd64, fetched with apt and
-unpacked, not installed.  A second run does only what changed.
-Exit status: 0 both are there, 1 one could not be made, 2 wrong use.
+unpacked, not installed.  ramwriter is a boot sector.  A second run does only
+what changed.
+Exit status: 0 all are there, 1 one could not be made, 2 wrong use.
 EOF
 }
 
@@ -60,10 +61,20 @@ make_initramfs() {
     mv "$out/initramfs.tmp" "$out/initramfs.gz"
 }
 
+make_ramwriter() {
+    # 16384 pages: 64 MiB; the linker would fill up what is too long
+    cc -m32 -c -DRAMWRITER_PAGES=16384 -o "$out/ramwriter.o" "$here/ramwriter.S"
+    ld -m elf_i386 --oformat binary -Ttext 0x7c00 -o "$out/ramwriter.tmp" "$out/ramwriter.o"
+    [ "$(stat -c %s "$out/ramwriter.tmp")" = 512 ] || die "ramwriter.S is no boot sector"
+    mv "$out/ramwriter.tmp" "$out/ramwriter"
+}
+
 [ -f "$out/vmlinuz" ] || fetch_kernel
-key=$(cat "$here/init" "$here/memwriter.c" "$here/make.sh" | sha256sum)
-if [ "$(cat "$out/key" 2>/dev/null)" != "$key" ] || [ ! -f "$out/initramfs.gz" ]; then
+key=$(cat "$here/init" "$here/memwriter.c" "$here/ramwriter.S" "$here/make.sh" | sha256sum)
+if [ "$(cat "$out/key" 2>/dev/null)" != "$key" ] || [ ! -f "$out/initramfs.gz" ] ||
+    [ ! -f "$out/ramwriter" ]; then
     make_initramfs
+    make_ramwriter
     echo "$key" >"$out/key"
 fi
 note "guest: $(cat "$out/kernel") in build/guests"

@@ -1,0 +1,359 @@
+#!/usr/bin/python3
+"""Record which pages a Linux guest dirties while it reads or writes a file.
+
+The guest has 512 MiB and reads, or writes, a file of 1 GiB over and over, on
+ext4 on a virtio-blk disk, under TCG.  It runs for a second at a time, as
+between two dirty syncs of a migration.  Each time it is stopped, each page of
+its RAM, a file shared with QEMU, is compared with what it was at the last
+stop: those that differ are a dirty map.  QEMU's own dirty bitmaps take no
+part, so any build will do.  A page written with what it held already is not
+seen; filerw.c writes no two pages alike to make that rare.
+
+The maps kept are those that follow the first whole pass over the file, without
+a gap.  The disk is held to 100 MiB/s, or else the host's page cache would
+serve it and a map of a second would be nearly all dirty.
+
+The guest needs the modules of its virtio disk.  They come from the package of
+its kernel, fetched with apt once.  Needs some 2.5 GiB of memory and 2 GiB of
+disk while it runs.
+
+A file of maps is text.  Lines that begin with '#' say what made it.  Then comes
+'pages N', the number of pages in each map, and one line for each map, oldest
+first: pairs 'clean,dirty' of run lengths in pages, separated by spaces, from
+guest page 0 on.  The runs of a line sum to N; only the first clean and the last
+dirty run can be 0.
+
+Exit status: 0 recorded, 1 it could not be, 2 wrong use.
+"""
+import gzip
+import lzma
+import mmap
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "ci"))
+# pylint: disable=wrong-import-position
+from series import BUILD, Parser, die, note  # noqa: E402
+
+PAGE = mmap.PAGESIZE
+GUESTS = ROOT / "tests/guests"
+# In the order they are loaded; one that the kernel has built in is left out.
+MODULES = ("virtio", "virtio_ring", "virtio_pci_modern_dev",
+           "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk")
+EXAMPLES = """examples:
+  tests/bench/record_dirty_maps.py               read and write, 8 maps each
+  tests/bench/record_dirty_maps.py --only write --maps 4 --out /tmp/maps
+  tests/bench/record_dirty_maps.py --rate 0      as fast as the host's disk
+  tests/bench/record_dirty_maps.py --qemu build/patched/qemu-system-x86_64
+"""
+
+
+class Problem(Exception):
+    """Why there are no maps."""
+
+
+class OneLineParser(Parser):
+    """What is wrong, without the usage."""
+
+    def error(self, message):
+        die(message, 2)
+
+
+def parse_args():
+    """The command line."""
+    parser = OneLineParser(EXAMPLES, __doc__)
+    parser.add_argument("--only", choices=("read", "write"),
+                        help="only this condition (default: both)")
+    parser.add_argument("--maps", type=int, default=8, metavar="N",
+                        help="maps of each condition (default: 8)")
+    parser.add_argument("--interval", type=float, default=1, metavar="S",
+                        help="time the guest runs for a map (default: 1)")
+    parser.add_argument("--rate", type=int, default=100, metavar="MIB/S",
+                        help="of the disk, 0: no limit (default: 100)")
+    parser.add_argument("--mem", type=int, default=512, metavar="MIB",
+                        help="guest RAM (default: 512)")
+    parser.add_argument("--file", type=int, default=1024, metavar="MIB",
+                        help="size of the file (default: 1024)")
+    parser.add_argument("--qemu", type=pathlib.Path, metavar="BINARY",
+                        default=BUILD / "pristine/qemu-system-x86_64",
+                        help="(default: build/pristine's)")
+    parser.add_argument("--out", type=pathlib.Path, metavar="DIR",
+                        default=ROOT / "tests/bench/maps",
+                        help="where the maps go (default: tests/bench/maps)")
+    opts = parser.parse_args()
+    for name, low, high in (("maps", 1, 1000), ("interval", 0.01, 60),
+                            ("rate", 0, 1 << 20), ("mem", 128, 2048),
+                            ("file", 1, 16384)):
+        if not low <= getattr(opts, name) <= high:
+            parser.error(f"--{name} is {low} to {high}")
+    if not os.access(opts.qemu, os.X_OK) or not opts.qemu.is_file():
+        parser.error(f"{opts.qemu} is not there: build it with "
+                     "./configure-wrapper.sh --pristine")
+    if opts.out.exists() and not opts.out.is_dir():
+        parser.error(f"--out {opts.out} is no folder")
+    for name in ("vmlinuz", "initramfs.gz", "kernel"):
+        if not (BUILD / "guests" / name).is_file():
+            parser.error("no guest: run tests/guests/make.sh")
+    for tool in ("cc", "cpio", "mke2fs", "dpkg-deb"):
+        if not shutil.which(tool):
+            parser.error(f"'{tool}' is not installed: run ci/deps.sh --tests")
+    return opts
+
+
+def run(command, what, **kwargs):
+    """Run a tool; what it says is told if it fails."""
+    done = subprocess.run([str(c) for c in command], check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          **kwargs)
+    if done.returncode:
+        said = done.stdout.decode(errors="replace").strip().splitlines()
+        raise Problem(f"{what}: {(said or ['no reason given'])[-1]}")
+    return done.stdout
+
+
+def kernel_modules(package):
+    """The folder with the modules of the guest's disk; 'order' names them."""
+    # pylint: disable=import-outside-toplevel
+    from apt_private import code_name
+
+    folder = BUILD / "bench" / f"modules-{package}"
+    if (folder / "order").is_file():
+        return folder
+    note(f"fetching the modules of {package}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as tmp:
+        run([ROOT / "ci/apt_private.py", "deb", code_name(), "apt-get", "-q",
+             "download", package],
+            f"{package} could not be fetched (if the archive has a newer one: "
+            "remove build/guests and run tests/guests/make.sh)", cwd=tmp)
+        deb, = pathlib.Path(tmp).glob("*.deb")
+        run(["dpkg-deb", "-x", deb, f"{tmp}/root"], f"unpacking {package}")
+        order = []
+        new = pathlib.Path(tmp, "modules")
+        new.mkdir()
+        for name in MODULES:
+            for path in pathlib.Path(tmp, "root").rglob(f"{name}.ko*"):
+                data = path.read_bytes()
+                if path.suffix == ".xz":
+                    data = lzma.decompress(data)
+                (new / f"{name}.ko").write_bytes(data)
+                order.append(f"{name}.ko\n")
+        (new / "order").write_text("".join(order), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+    return folder
+
+
+def make_initramfs(tmp, package):
+    """The tests' initramfs and, in a second archive, what this needs."""
+    root, initramfs = tmp / "root", tmp / "initramfs.gz"
+    (root / "bin").mkdir(parents=True)
+    shutil.copytree(kernel_modules(package), root / "modules")
+    shutil.copy(GUESTS / "init-file", root)
+    run(["cc", "-O2", "-Wall", "-Werror", "-static", "-o", root / "bin/filerw",
+         GUESTS / "filerw.c"], "building filerw.c")
+    names = sorted(str(p.relative_to(root)) for p in root.rglob("*"))
+    archive = run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"],
+                  "packing the initramfs", cwd=root,
+                  input="\n".join(names).encode() + b"\n")
+    initramfs.write_bytes((BUILD / "guests/initramfs.gz").read_bytes()
+                          + gzip.compress(archive, 1, mtime=0))
+    return initramfs
+
+
+def make_disk(tmp, file_mib):
+    """A disk with an empty ext4; nothing of it is left to do in the guest."""
+    disk = tmp / "disk"
+    disk.touch()
+    os.truncate(disk, (file_mib * 9 // 8 + 128) << 20)
+    run(["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096",
+         "-E", "lazy_itable_init=0,lazy_journal_init=0", disk],
+        "making the disk")
+    return disk
+
+
+class Guest:
+    """A guest at work, and its RAM."""
+
+    def __init__(self, opts, condition, tmp, ram_dir, initramfs):
+        sys.path.insert(0, str(BUILD / "src/python"))
+        # pylint: disable=import-outside-toplevel,import-error
+        from qemu.machine import QEMUMachine
+
+        self.serial = tmp / f"serial-{condition}"
+        self.ram_file = ram_dir / f"ram-{condition}"
+        disk = make_disk(tmp, opts.file)
+        self.vm = QEMUMachine(
+            str(opts.qemu), base_temp_dir=str(tmp), qmp_timer=60,
+            args=[
+                "-machine", "q35,memory-backend=ram", "-accel", "tcg",
+                "-cpu", "max", "-smp", "1", "-m", f"{opts.mem}M",
+                "-object", "memory-backend-file,id=ram,share=on,"
+                           f"size={opts.mem}M,mem-path={self.ram_file}",
+                "-display", "none", "-nodefaults",
+                "-drive", f"file={disk},if=none,id=disk,format=raw,"
+                          f"cache=unsafe,throttling.bps-total="
+                          f"{opts.rate << 20}",
+                "-device", "virtio-blk-pci,drive=disk",
+                "-chardev", f"file,id=serial,path={self.serial}",
+                "-serial", "chardev:serial",
+                "-kernel", str(BUILD / "guests/vmlinuz"),
+                "-initrd", str(initramfs),
+                "-append", "console=ttyS0 quiet panic=-1 rdinit=/init-file "
+                           f"thrift=filerw:{condition}:{opts.file}"])
+        self.vm.launch()
+        self.pages = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.vm.shutdown(hard=True)
+        self.ram_file.unlink(missing_ok=True)
+
+    def check(self):
+        """Raise if it is no longer at work; returns what it printed."""
+        text = self.serial.read_text(encoding="utf-8", errors="replace")
+        wrong = re.search(r"filerw: BAD.*|Kernel panic.*|.*Out of memory.*",
+                          text)
+        if wrong:
+            raise Problem(f"the guest says: {wrong.group().strip()}")
+        if not self.vm.is_running():
+            raise Problem(f"QEMU ended ({self.vm.exitcode()}): "
+                          f"{(self.vm.get_log() or '').strip()}")
+        return text
+
+    def wait_pass(self, timeout):
+        """Wait until it has done the whole file once."""
+        end = time.monotonic() + timeout
+        while "filerw: pass 1" not in self.check():
+            if time.monotonic() > end:
+                raise Problem(f"the guest does not finish the file in "
+                              f"{timeout} s")
+            time.sleep(0.1)
+
+    def compare(self):
+        """The stopped guest's map as run lengths: clean, dirty, clean, ..."""
+        runs, old, last = [0], self.pages, False
+        with self.ram_file.open("rb") as file, \
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as ram:
+            if not old:
+                old.extend(ram[i:i + PAGE] for i in range(0, len(ram), PAGE))
+                return [len(old), 0]
+            for i, was in enumerate(old):
+                now = ram[i * PAGE:(i + 1) * PAGE]
+                dirty = now != was
+                if dirty:
+                    old[i] = now
+                if dirty != last:
+                    runs.append(0)
+                    last = dirty
+                runs[-1] += 1
+        return runs + [0] * (len(runs) % 2)
+
+    def record(self, count, interval):
+        """So many maps, one after the other; yields each."""
+        self.vm.cmd("stop")
+        self.compare()
+        for _ in range(count):
+            self.vm.cmd("cont")
+            time.sleep(interval)
+            self.vm.cmd("stop")
+            self.check()
+            yield self.compare()
+
+
+def size_name(mib):
+    """1g, 1536m"""
+    return f"{mib >> 10}g" if mib % 1024 == 0 else f"{mib}m"
+
+
+def write_maps(path, maps, opts, condition, package):
+    """The file that the description above is of."""
+    name = f"{opts.file >> 10} GiB" if opts.file % 1024 == 0 \
+        else f"{opts.file} MiB"
+    rate = f"{opts.rate} MiB/s" if opts.rate else "no limit of its rate"
+    kernel = package.removeprefix("linux-image-")
+    pages = sum(maps[0])
+    lines = [
+        f"# Dirty maps of a Linux guest that {condition}s a file of {name}",
+        f"# guest: {opts.mem} MiB RAM, 1 CPU, q35, TCG; Linux {kernel}",
+        f"# disk: ext4 on virtio-blk, {rate}",
+        f"# maps: {len(maps)}, one after the other, each of {opts.interval:g} "
+        "s of the guest's time,",
+        "#     after the first whole pass over the file",
+        "# command: tests/bench/record_dirty_maps.py "
+        f"--only {condition} --maps {opts.maps} --interval {opts.interval:g} "
+        f"--rate {opts.rate} --mem {opts.mem} --file {opts.file}",
+        f"# format: {pages} pages of {PAGE} bytes from page 0 on; a line is a "
+        "map: pairs",
+        "#     clean,dirty of run lengths in pages",
+        f"pages {pages}"]
+    lines += [" ".join(f"{clean},{dirty}" for clean, dirty
+                       in zip(runs[::2], runs[1::2])) for runs in maps]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(path.name + ".tmp")
+    new.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    new.rename(path)
+
+
+def ram_folder(tmp, mib):
+    """Where a guest's RAM is not written to a disk, if there is room."""
+    shm = pathlib.Path("/dev/shm")
+    if os.access(shm, os.W_OK) and \
+            shutil.disk_usage(shm).free > (mib + 16) << 20:
+        return tempfile.TemporaryDirectory(dir=shm)
+    note("no room in /dev/shm: the guest's RAM is a file in build/bench")
+    return tempfile.TemporaryDirectory(dir=tmp)
+
+
+def main():
+    """Record each condition."""
+    opts = parse_args()
+    package = (BUILD / "guests/kernel").read_text(encoding="utf-8").strip()
+    conditions = [opts.only] if opts.only else ["read", "write"]
+    bench = BUILD / "bench"
+    bench.mkdir(parents=True, exist_ok=True)
+    steps, step = len(conditions) * (opts.maps + 1), 0
+    # A disk of 1 MiB/s could not do the file in less.
+    timeout = 300 + 4 * opts.file // max(1, opts.rate)
+    try:
+        with tempfile.TemporaryDirectory(dir=bench) as folder, \
+                ram_folder(folder, opts.mem) as ram_dir:
+            tmp = pathlib.Path(folder)
+            initramfs = make_initramfs(tmp, package)
+            print(f"{'condition':9} {'map':>4} {'dirty pages':>11} {'':>6} "
+                  f"{'dirty runs':>10} {'longest':>8}")
+            for condition in conditions:
+                step += 1
+                note(f"[{step}/{steps}] {condition}: the first pass")
+                maps = []
+                with Guest(opts, condition, tmp, pathlib.Path(ram_dir),
+                           initramfs) as guest:
+                    guest.wait_pass(timeout)
+                    for runs in guest.record(opts.maps, opts.interval):
+                        step += 1
+                        maps.append(runs)
+                        note(f"[{step}/{steps}] {condition}: map {len(maps)}")
+                        dirty = [length for length in runs[1::2] if length]
+                        print(f"{condition:9} {len(maps):>4} "
+                              f"{sum(dirty):>11} "
+                              f"{sum(dirty) / sum(runs):>6.1%} "
+                              f"{len(dirty):>10} {max(dirty, default=0):>8}",
+                              flush=True)
+                write_maps(opts.out / f"{condition}-{size_name(opts.file)}"
+                           ".txt", maps, opts, condition, package)
+    except (Problem, OSError) as err:
+        die(str(err))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
