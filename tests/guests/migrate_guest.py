@@ -41,7 +41,7 @@ class Wrong(Exception):
 class Guest:
     """One QEMU of the chain, and what its guest printed."""
 
-    def __init__(self, variant, tmp, opts, number):
+    def __init__(self, variant, tmp, opts, number, running=False):
         sys.path.insert(0, str(BUILD / "src/python"))
         # pylint: disable=import-outside-toplevel,import-error
         from qemu.machine import QEMUMachine
@@ -68,7 +68,9 @@ class Guest:
             args += ["-machine", "pc-i440fx-10.2", "-snapshot", "-drive",
                      f"file={BUILD / 'guests/ramwriter'},if=ide,format=raw"]
         if number:
-            args += ["-S", "-incoming", f"unix:{self.socket}"]
+            args += [] if running else ["-S"]
+            args += ["-incoming", f"unix:{self.socket}"]
+        args += getattr(opts, "extra", [])
         binary = BUILD / variant / "qemu-system-x86_64"
         self.vm = QEMUMachine(str(binary), args=args, base_temp_dir=tmp)
         self.vm.launch()
@@ -124,6 +126,10 @@ class Guest:
                     region = device["regions"][0]
                     return region["address"], region["size"]
         raise Wrong("no VGA device")
+
+    def monitor(self, line):
+        """What the human monitor answers."""
+        return self.vm.cmd("human-monitor-command", command_line=line)
 
     def screen(self, tmp):
         """What a display would show, as a picture."""
