@@ -64,8 +64,7 @@ touch "$results"
 test_commit() {
     qgit -C "$src" checkout -q -f --detach "$1"
     "$ROOT/ci/build.sh" --variant every 2>/dev/null &&
-        "$obj/pyvenv/bin/meson" test -C "$obj" --no-rebuild --suite unit \
-            --no-suite slow --no-suite thorough -t 3 \
+        "$ROOT/ci/unit_tests.py" "$obj" "$BUILD/every-unit.passed" \
             >"$BUILD/every-unit.log" 2>&1
 }
 

@@ -5,7 +5,7 @@ load helper
 
 COMMANDS=(configure-wrapper.sh ci/apply.sh ci/apt_private.py ci/base.sh ci/boot.py
     ci/build.sh ci/check ci/checkpatch.py ci/deps.sh ci/every-patch.sh ci/export.sh
-    ci/lint.py ci/mail.py ci/rebase.sh)
+    ci/lint.py ci/mail.py ci/rebase.sh ci/unit_tests.py)
 
 setup() {
     tiny clone
@@ -63,7 +63,7 @@ waits() { # COMMAND [ARGUMENTS...]
 @test "an unknown option of any command ends with 2, is named, and nothing is done" {
     # Some of them want arguments beside it.
     printf '%s\n' "${COMMANDS[@]}" | sed -e 's/apt_private.py/& deb sid apt-get/' \
-        -e 's/boot.py/& ci\/pins/' -e 's/mail.py/& alpha/' | each refuses_option
+        -e 's/boot.py/& ci\/pins/' -e 's/mail.py/& alpha/' -e 's/unit_tests.py/& build build\/passed/' | each refuses_option
 }
 
 @test "what is left over behind --check is refused" {
