@@ -177,10 +177,10 @@ def rule_body(queue):
 
 
 def rule_body_width(queue):
-    """Message lines of at most 76 columns (quoted output is indented)."""
+    """Message lines of at most 76 columns, but for quotes and Fixes:."""
     for patch in queue.patches:
         for line in patch.body.splitlines():
-            if len(line) > 76 and not line.startswith("  "):
+            if len(line) > 76 and not line.startswith(("  ", "Fixes: ")):
                 yield f"{patch.name}: {len(line)} columns: {line[:40]}..."
 
 
@@ -229,9 +229,12 @@ def rule_no_blobs(queue):
 
 
 def rule_spdx(queue):
-    """New source files say their licence."""
+    """New source files say their licence, or lint.allow why another one."""
+    allowed = queue.allowed("spdx")
     for patch in queue.patches:
         for path, new, added in patch.files():
+            if any(fnmatch.fnmatch(path, glob) for glob in allowed):
+                continue
             if new and path.endswith(NEEDS_SPDX) and not any(
                     "SPDX-License-Identifier: GPL-2.0-or-later" in line
                     for line in added[:20]):
