@@ -146,11 +146,12 @@ def write_mails(opts, out, who):
         args.append(f"-v{opts.version}")
     git(opts.repo, *args, rng, env=env)
     mails = sorted(out.glob("*.patch"))
-    everyone = []
-    for path in mails[1:]:
-        people = maintainers(opts.repo, path)
-        everyone += [p for p in people if p not in everyone]
-        put_header(path, "Cc", people)
+    named = {path: maintainers(opts.repo, path) for path in mails[1:]}
+    everyone = list(dict.fromkeys(p for people in named.values()
+                                  for p in people))
+    for path, people in named.items():
+        # What nobody maintains is for those who get the rest of the series
+        put_header(path, "Cc", people or everyone)
     cover = mails[0]
     body = cover.read_text(encoding="utf-8")
     body = body.replace("*** SUBJECT HERE ***", encoded(subject))

@@ -133,12 +133,23 @@ END
     same "$(subjects build/mail/alpha-v1 | head -n 1)" '[RFC PATCH 0/2] migration: count faster'
 }
 
-@test "a patch that nobody maintains is complained of" {
+@test "a patch that nobody maintains goes to those of the others" {
     echo 2.0 >"$SRC/VERSION"
     git -C "$SRC" commit -q -a -m 'version: two'
     git -C "$SRC" branch -f topic/beta
-    run -1 --separate-stderr ci/mail.py beta
-    same "$output" '0002-version-two.patch: get_maintainer.pl named nobody'
+    run -0 ci/mail.py beta
+    same "$(grep ^Cc: build/mail/beta-v1/0002-*)" "$(grep ^Cc: build/mail/beta-v1/0001-*)"
+    grep -q '^Cc: .*@' build/mail/beta-v1/0002-*
+}
+
+@test "a series that nobody maintains is complained of" {
+    echo 2.0 >"$SRC/VERSION"
+    git -C "$SRC" commit -q -a -m 'version: two'
+    git -C "$SRC" branch topic/gamma
+    ci/export.sh
+    printf 'version: two\n\nText.\n' >patches/gamma/cover.txt
+    run -1 --separate-stderr ci/mail.py gamma
+    grep -q '0001-version-two.patch: get_maintainer.pl named nobody' <<<"$output"
 }
 
 @test "without a cover letter nothing is written" {
