@@ -14,9 +14,7 @@ without a gap.  The guest does no more than 50 MiB/s by its own clock, about
 what a disk of 2010 did: the disk is a file in the host's page cache, and the
 maps of a fast and of a slow host would not be alike.
 
-The guest needs the modules of its virtio disk.  They come from the package of
-its kernel, fetched with apt once.  It takes 1.5 GiB of memory and as much of
-disk while it runs.
+It takes 1.5 GiB of memory and as much of disk while it runs.
 
 A file of maps is text.  Lines that begin with '#' say what made it.  Then
 comes 'pages N', the number of pages in each map, and one line for each map,
@@ -27,7 +25,6 @@ the last dirty run can be 0.
 Exit status: 0 recorded, 1 it could not be, 2 wrong use.
 """
 import gzip
-import lzma
 import mmap
 import os
 import pathlib
@@ -46,9 +43,6 @@ from series import BUILD, Parser, die, note  # noqa: E402
 
 PAGE = mmap.PAGESIZE
 GUESTS = ROOT / "tests/guests"
-# In the order they are loaded; one that the kernel has built in is left out.
-MODULES = ("virtio", "virtio_ring", "virtio_pci_modern_dev",
-           "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk")
 EXAMPLES = """examples:
   tests/bench/record_dirty_maps.py               read and write, 8 maps each
   tests/bench/record_dirty_maps.py --only write --maps 4 --out /tmp/maps
@@ -100,12 +94,12 @@ def parse_args():
                      "it with ./configure-wrapper.sh --pristine")
     if opts.file <= opts.mem:
         parser.error("the file has to be larger than the guest's RAM")
-    for name in ("vmlinuz", "initramfs.gz", "kernel"):
+    for name in ("vmlinuz", "initramfs.gz", "kernel", "modules/order"):
         if not (BUILD / "guests" / name).is_file():
             parser.error("no guest: run tests/guests/make.sh")
     if not (BUILD / "src/python/qemu/machine").is_dir():
         parser.error("build/src is not there: run ci/base.sh")
-    for tool in ("cc", "cpio", "mke2fs", "dpkg-deb"):
+    for tool in ("cc", "cpio", "mke2fs"):
         if not shutil.which(tool):
             parser.error(f"'{tool}' is not installed: run ci/deps.sh --tests")
     try:
@@ -126,44 +120,10 @@ def run(command, what, **kwargs):
     return done.stdout
 
 
-def kernel_modules(package):
-    """The folder with the modules of the guest's disk; 'order' names them."""
-    # pylint: disable=import-outside-toplevel
-    from apt_private import code_name
-
-    folder = BUILD / "bench" / f"modules-{package}"
-    if (folder / "order").is_file():
-        return folder
-    note(f"fetching the modules of {package}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as tmp:
-        run([ROOT / "ci/apt_private.py", "deb", code_name(), "apt-get", "-q",
-             "download", package],
-            f"{package} could not be fetched (if the archive has a newer one: "
-            "remove build/guests and run tests/guests/make.sh)", cwd=tmp)
-        deb, = pathlib.Path(tmp).glob("*.deb")
-        run(["dpkg-deb", "-x", deb, f"{tmp}/root"], f"unpacking {package}")
-        order = []
-        new = pathlib.Path(tmp, "modules")
-        new.mkdir()
-        for name in MODULES:
-            for path in pathlib.Path(tmp, "root").rglob(f"{name}.ko*"):
-                data = path.read_bytes()
-                if path.suffix == ".xz":
-                    data = lzma.decompress(data)
-                (new / f"{name}.ko").write_bytes(data)
-                order.append(f"{name}.ko\n")
-        (new / "order").write_text("".join(order), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        new.rename(folder)
-    return folder
-
-
-def make_initramfs(tmp, package):
+def make_initramfs(tmp):
     """The tests' initramfs and, in a second archive, what this needs."""
     root, initramfs = tmp / "root", tmp / "initramfs.gz"
     (root / "bin").mkdir(parents=True)
-    shutil.copytree(kernel_modules(package), root / "modules")
     shutil.copy(GUESTS / "init-file", root)
     run(["cc", "-O2", "-Wall", "-Werror", "-static", "-o", root / "bin/filerw",
          GUESTS / "filerw.c"], "building filerw.c")
@@ -359,7 +319,7 @@ def main():
         with tempfile.TemporaryDirectory(dir=bench) as folder, \
                 ram_folder(folder, opts.mem) as ram_dir:
             tmp = pathlib.Path(folder)
-            initramfs = make_initramfs(tmp, package)
+            initramfs = make_initramfs(tmp)
             print(f"{'condition':9} {'map':>4} {'dirty pages':>11} {'':>6} "
                   f"{'dirty runs':>10} {'longest':>8}")
             for condition in conditions:

@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 """Exercise what uses dirty memory besides a plain migration.
 
-Snapshots (savevm and background), postcopy, dirty rate, memory hotplug and
-virtio-mem, each with the Linux guest that checks all memory that it wrote
-(memwriter.c).  Output is TAP.
+Snapshots (savevm and background), postcopy, dirty rate, memory hotplug,
+virtio-mem, a balloon and huge pages, each with the Linux guest that checks all
+memory that it wrote (memwriter.c).  Output is TAP.
 
 Exit status: 0 all went right, 1 something did not, 2 wrong use.
 """
 import argparse
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -32,15 +33,19 @@ class Options:
     """What Guest and migrate() want to know."""
     # pylint: disable=too-few-public-methods
     guest, accel, mem, working_set, bandwidth = "linux", "tcg", "192M", 32, 200
+    feeder, display, modules = None, False, False
 
     def __init__(self, *extra):
         self.extra = list(extra)
 
 
-def capability(vm, name):
+def capability(guest, name):
     """Switch a migration capability on."""
-    vm.cmd("migrate-set-capabilities",
-           capabilities=[{"capability": name, "state": True}])
+    try:
+        guest.vm.cmd("migrate-set-capabilities",
+                     capabilities=[{"capability": name, "state": True}])
+    except Exception as err:  # pylint: disable=broad-except
+        raise Skip(f"{name}: {err}") from err
 
 
 def wait_status(vm, command, wanted, timeout=120):
@@ -60,9 +65,9 @@ def savevm(variant, tmp):
     disk = pathlib.Path(tmp, "disk.qcow2")
     subprocess.run([BUILD / variant / "qemu-img", "create", "-q", "-f",
                     "qcow2", disk, "1G"], check=True)
-    guest = Guest(variant, tmp, Options(
-        "-drive", f"file={disk},if=none,id=disk,format=qcow2"), 0)
-    try:
+    with Guest(variant, tmp, Options(
+            "-drive", f"file={disk},if=none,id=disk,format=qcow2"),
+               0) as guest:
         guest.wait_passes(2, 120)
         said = guest.monitor("savevm one")
         guest.wait_passes(guest.passes() + 2, 120)
@@ -70,65 +75,50 @@ def savevm(variant, tmp):
         if said.strip():
             raise Wrong(said.strip())
         guest.wait_passes(guest.passes() + 3, 120)
-    finally:
-        guest.vm.shutdown(hard=True)
 
 
 def background_snapshot(variant, tmp):
     """a background snapshot, and the guest that comes out of it"""
     image = pathlib.Path(tmp, "snapshot")
-    guest = Guest(variant, tmp, Options(), 0)
-    try:
+    with Guest(variant, tmp, Options(), 0) as guest:
         guest.wait_passes(2, 120)
-        try:
-            capability(guest.vm, "background-snapshot")
-        except Exception as err:  # pylint: disable=broad-except
-            raise Skip(f"background-snapshot: {err}") from err
+        capability(guest, "background-snapshot")
         guest.vm.cmd("migrate", uri=f"file:{image}")
         wait_status(guest.vm, "query-migrate", ("completed",))
         guest.wait_passes(guest.passes() + 2, 120)
-    finally:
-        guest.vm.shutdown(hard=True)
-    target = Guest(variant, tmp, Options("-incoming", "defer"), 1)
-    try:
+    with Guest(variant, tmp, Options("-incoming", "defer"), 1) as target:
         target.vm.cmd("migrate-incoming", uri=f"file:{image}")
         wait_incoming(target)
         target.vm.cmd("cont")
         target.wait_passes(3, 120)
-    finally:
-        target.vm.shutdown(hard=True)
+
+
+def change_over(source, target):
+    """Migrate, and go on with postcopy after a round of precopy."""
+    for guest in (source, target):
+        capability(guest, "postcopy-ram")
+    source.vm.cmd("migrate-set-parameters", max_bandwidth=30 << 20,
+                  downtime_limit=1)
+    source.vm.cmd("migrate", uri=f"unix:{target.socket}")
+    end = time.monotonic() + 60
+    while source.status().get("ram", {}).get("dirty-sync-count", 0) < 2:
+        if time.monotonic() > end:
+            raise Wrong("no second round")
+        time.sleep(0.05)
+    source.vm.cmd("migrate-start-postcopy")
+    info = wait_status(source.vm, "query-migrate", ("completed",))
+    if not info.get("postcopy-time") and "ram" in info and \
+            not info["ram"].get("postcopy-bytes"):
+        raise Wrong("it completed without postcopy")
+    target.wait_passes(3, 120)
 
 
 def postcopy(variant, tmp):
     """postcopy after a round of precopy"""
-    source = Guest(variant, tmp, Options(), 0)
-    target = None
-    try:
+    with Guest(variant, tmp, Options(), 0) as source, \
+            Guest(variant, tmp, Options(), 1, running=True) as target:
         source.wait_passes(2, 120)
-        target = Guest(variant, tmp, Options(), 1, running=True)
-        for guest in (source, target):
-            try:
-                capability(guest.vm, "postcopy-ram")
-            except Exception as err:  # pylint: disable=broad-except
-                raise Skip(f"postcopy-ram: {err}") from err
-        source.vm.cmd("migrate-set-parameters", max_bandwidth=30 << 20,
-                      downtime_limit=1)
-        source.vm.cmd("migrate", uri=f"unix:{target.socket}")
-        end = time.monotonic() + 60
-        while source.status().get("ram", {}).get("dirty-sync-count", 0) < 2:
-            if time.monotonic() > end:
-                raise Wrong("no second round")
-            time.sleep(0.05)
-        source.vm.cmd("migrate-start-postcopy")
-        info = wait_status(source.vm, "query-migrate", ("completed",))
-        if not info.get("postcopy-time") and "ram" in info and \
-                not info["ram"].get("postcopy-bytes"):
-            raise Wrong("it completed without postcopy")
-        target.wait_passes(3, 120)
-    finally:
-        source.vm.shutdown(hard=True)
-        if target:
-            target.vm.shutdown(hard=True)
+        change_over(source, target)
 
 
 def dirty_rate(variant, tmp):
@@ -140,15 +130,12 @@ def dirty_rate(variant, tmp):
         cases["dirty-bitmap"] = kvm = Options()
         kvm.guest, kvm.accel, kvm.mem = "ramwriter", "kvm", "96M"
     for mode, opts in cases.items():
-        guest = Guest(variant, tmp, opts, 0)
-        try:
+        with Guest(variant, tmp, opts, 0) as guest:
             guest.wait_passes(2, 120)
             guest.vm.cmd("calc-dirty-rate", calc_time=1, mode=mode)
             info = wait_status(guest.vm, "query-dirty-rate", ("measured",))
             measured[mode] = info["dirty-rate"]
             guest.wait_passes(guest.passes() + 1, 120)
-        finally:
-            guest.vm.shutdown(hard=True)
     if not all(measured.values()):
         raise Wrong(f"the guests write, but {measured} MiB/s")
     print(f"# {measured} MiB/s")
@@ -156,25 +143,25 @@ def dirty_rate(variant, tmp):
         raise Skip("dirty-bitmap: no usable /dev/kvm")
 
 
+def finish(source, target, tmp, opts):
+    """Migrate, compare all of the RAM, and let the guest go on."""
+    migrate(source, target, opts)
+    wait_incoming(target)
+    if source.ram_digest(tmp) != target.ram_digest(tmp):
+        raise Wrong("guest RAM differs")
+    target.vm.cmd("cont")
+    target.wait_passes(3, 120)
+
+
 def hop(variant, tmp, extra, prepare):
     """One migration with more devices."""
-    source = Guest(variant, tmp, Options(*extra), 0)
-    target = None
-    try:
+    opts = Options(*extra)
+    with Guest(variant, tmp, opts, 0) as source, \
+            Guest(variant, tmp, opts, 1) as target:
         source.wait_passes(2, 120)
         prepare(source.vm)
-        target = Guest(variant, tmp, Options(*extra), 1)
         prepare(target.vm)
-        migrate(source, target, Options())
-        wait_incoming(target)
-        if source.ram_digest(tmp) != target.ram_digest(tmp):
-            raise Wrong("guest RAM differs")
-        target.vm.cmd("cont")
-        target.wait_passes(3, 120)
-    finally:
-        source.vm.shutdown(hard=True)
-        if target:
-            target.vm.shutdown(hard=True)
+        finish(source, target, tmp, opts)
 
 
 def hotplug(variant, tmp):
@@ -194,9 +181,110 @@ def virtio_mem(variant, tmp):
                        "virtio-mem-pci,id=vm0,memdev=vmem"], lambda vm: None)
 
 
+def wait_balloon(guest, wanted):
+    """Until the guest's RAM without the balloon is that large, in MiB."""
+    end = time.monotonic() + 60
+    while True:
+        actual = guest.vm.cmd("query-balloon")["actual"] >> 20
+        if actual == wanted:
+            return
+        if time.monotonic() > end:
+            raise Wrong(f"the balloon leaves {actual} MiB, not {wanted}")
+        time.sleep(0.05)
+
+
+def balloon(variant, tmp):
+    """a balloon that is inflated during a migration"""
+    opts = Options("-device", "virtio-balloon-pci")
+    opts.modules = True
+    whole, little = int(opts.mem[:-1]), int(opts.mem[:-1]) - 32
+    with Guest(variant, tmp, opts, 0) as source, \
+            Guest(variant, tmp, opts, 1) as target:
+        source.wait_passes(2, 120)
+        wait_balloon(source, whole)
+
+        # It must not end before the balloon is there.
+        def inflate():
+            if source.status().get("ram", {}).get("dirty-sync-count", 0) == 2:
+                source.vm.cmd("migrate-set-parameters", max_bandwidth=1 << 20)
+                source.vm.cmd("balloon", value=little << 20)
+                wait_balloon(source, little)
+                source.vm.cmd("migrate-set-parameters",
+                              max_bandwidth=opts.bandwidth << 20)
+
+        # What the guest gave away need not be the same on both sides.
+        migrate(source, target, opts, inflate)
+        wait_incoming(target)
+        target.vm.cmd("cont")
+        target.wait_passes(3, 120)
+        wait_balloon(target, little)
+        target.vm.cmd("balloon", value=whole << 20)
+        wait_balloon(target, whole)
+        target.wait_passes(target.passes() + 3, 120)
+
+
+def free_page_hints(variant, tmp):
+    """a balloon's hints at free pages, which are not sent"""
+    opts = Options("-object", "iothread,id=hints", "-device",
+                   "virtio-balloon-pci,free-page-hint=on,iothread=hints")
+    opts.modules = True
+    with Guest(variant, tmp, opts, 0) as source, \
+            Guest(variant, tmp, opts, 1) as target:
+        source.wait_passes(2, 120)
+        migrate(source, target, opts)
+        wait_incoming(target)
+        target.vm.cmd("cont")
+        target.wait_passes(5, 120)
+
+
+@contextlib.contextmanager
+def reserved(pages):
+    """Have that many free huge pages of 2 MiB, and put things back."""
+    folder = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
+
+    def count(name):
+        return int((folder / name).read_text(encoding="ascii"))
+
+    def reserve(number):
+        (folder / "nr_hugepages").write_text(str(number), encoding="ascii")
+
+    try:
+        before, missing = count("nr_hugepages"), pages - count(
+            "free_hugepages")
+        if missing > 0:
+            reserve(before + missing)
+    except OSError as err:
+        raise Skip(f"huge pages: {err.strerror}") from err
+    try:
+        if count("free_hugepages") < pages:
+            raise Skip(f"{count('free_hugepages')} of {pages} huge pages of "
+                       "2 MiB are to be had")
+        yield
+    finally:
+        if missing > 0:
+            reserve(before)
+
+
+def huge_pages(variant, tmp):
+    """memory of 2 MiB pages, a migration and postcopy"""
+    opts = Options("-object", "memory-backend-memfd,id=huge,hugetlb=on,"
+                   "hugetlbsize=2M,size=192M",
+                   "-machine", "memory-backend=huge")
+    # Postcopy receives each page in another one.
+    with reserved(2 * 192 // 2 + 8):
+        with Guest(variant, tmp, opts, 0) as source, \
+                Guest(variant, tmp, opts, 1) as target:
+            source.wait_passes(2, 120)
+            finish(source, target, tmp, opts)
+        with Guest(variant, tmp, opts, 0) as source, \
+                Guest(variant, tmp, opts, 1, running=True) as target:
+            source.wait_passes(2, 120)
+            change_over(source, target)
+
+
 CASES = {func.__name__.replace("_", "-"): func for func in
          (savevm, background_snapshot, postcopy, dirty_rate, hotplug,
-          virtio_mem)}
+          virtio_mem, balloon, free_page_hints, huge_pages)}
 
 
 def main():
@@ -212,7 +300,7 @@ def main():
     if not os.access(BUILD / opts.variant / "qemu-system-x86_64", os.X_OK):
         parser.error(f"build/{opts.variant} has no QEMU: build it with "
                      "./configure-wrapper.sh")
-    if not (BUILD / "guests/ramwriter").is_file():
+    if not (BUILD / "guests/modules").is_dir():
         parser.error("no guest: run tests/guests/make.sh")
     cases = opts.only or list(CASES)
     print(f"1..{len(cases)}", flush=True)

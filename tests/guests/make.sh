@@ -8,7 +8,8 @@ set -euo pipefail
 usage() {
     cat <<'EOF'
 examples:
-  tests/guests/make.sh     vmlinuz, initramfs.gz and ramwriter in build/guests
+  tests/guests/make.sh     vmlinuz, modules, initramfs.gz and ramwriter in
+                           build/guests
 
 The kernel is Debian's package linux-image-cloud-amd64, fetched with apt and
 unpacked, not installed.  ramwriter is a boot sector.  A second run does only
@@ -26,10 +27,13 @@ case ${1:-} in
 *) usage_error "unknown option '$1'" ;;
 esac
 here=$ROOT/tests/guests out=$BUILD/guests
+# In the order they are loaded; one that the kernel has built in is left out.
+modules=(virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev
+    virtio_pci virtio_blk failover net_failover virtio_net virtio_balloon)
 mkdir -p "$out"
 
 fetch_kernel() {
-    local suite package tmp
+    local suite package tmp name file
     suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
     tmp=$(mktemp -d "$out/tmp.XXXXXX")
     package=$("$ROOT/ci/apt_private.py" deb "$suite" apt-cache depends \
@@ -40,13 +44,25 @@ fetch_kernel() {
         die "$package could not be fetched: check the network"
     dpkg-deb -x "$tmp"/*.deb "$tmp/root"
     cp "$tmp"/root/boot/vmlinuz-* "$out/vmlinuz.tmp"
+    mkdir "$tmp/modules"
+    for name in "${modules[@]}"; do
+        file=$(find "$tmp/root" -name "$name.ko*")
+        case $file in
+        '') continue ;;
+        *.xz) xz -dc "$file" >"$tmp/modules/$name.ko" ;;
+        *) cp "$file" "$tmp/modules/$name.ko" ;;
+        esac
+        echo "$name.ko" >>"$tmp/modules/order"
+    done
+    rm -rf "$out/modules"
+    mv "$tmp/modules" "$out/modules"
     echo "$package" >"$out/kernel"
     mv "$out/vmlinuz.tmp" "$out/vmlinuz"
     rm -rf "$tmp"
 }
 
 make_initramfs() {
-    local root=$out/root
+    local root=$out/root name
     need_cmd busybox busybox-static
     need_cmd cpio cpio
     rm -rf "$root"
@@ -54,7 +70,10 @@ make_initramfs() {
     cp "$(command -v busybox)" "$root/bin/busybox"
     ! ldd "$root/bin/busybox" >/dev/null 2>&1 ||
         die "busybox is dynamically linked: apt-get install busybox-static"
-    cc -O2 -Wall -Werror -static -o "$root/bin/memwriter" "$here/memwriter.c"
+    for name in memwriter netreader screenwriter; do
+        cc -O2 -Wall -Werror -static -o "$root/bin/$name" "$here/$name.c"
+    done
+    cp -r "$out/modules" "$root"
     install -m 755 "$here/init" "$root/init"
     (cd "$root" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet |
         gzip -9n) >"$out/initramfs.tmp"
@@ -69,8 +88,10 @@ make_ramwriter() {
     mv "$out/ramwriter.tmp" "$out/ramwriter"
 }
 
-[ -f "$out/vmlinuz" ] || fetch_kernel
-key=$(cat "$here/init" "$here/memwriter.c" "$here/ramwriter.S" "$here/make.sh" | sha256sum)
+if [ ! -f "$out/vmlinuz" ] || [ ! -f "$out/modules/order" ]; then
+    fetch_kernel
+fi
+key=$(cat "$here"/init "$here"/*.[chS] "$here/make.sh" "$out/kernel" | sha256sum)
 if [ "$(cat "$out/key" 2>/dev/null)" != "$key" ] || [ ! -f "$out/initramfs.gz" ] ||
     [ ! -f "$out/ramwriter" ]; then
     make_initramfs

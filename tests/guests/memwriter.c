@@ -18,15 +18,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PAGE_WORDS 512
+#include "mix.h"
 
-static uint64_t mix(uint64_t x)
-{
-    x += 0x9e3779b97f4a7c15;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-    return x ^ (x >> 31);
-}
+#define PAGE_WORDS 512
 
 static void fill(uint64_t *page, uint64_t number, uint32_t generation)
 {

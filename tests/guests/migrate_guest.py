@@ -6,18 +6,28 @@ then compares all guest RAM of the two, byte for byte, before it lets the
 guest run on.  The guest checks every page it wrote, as it goes and after the
 hop (memwriter.c).  Where no stock kernel boots under KVM, a boot sector
 that writes random words and the text screen stands in (ramwriter.S).  All of
-the display's memory is compared as well.  Output is TAP.
+the display's memory is compared as well, and what a display would show.
+
+--network has a NIC that takes in frames all the time, also around the hop: the
+guest checks each (netreader.c), and has to get all of them, in order.
+--display has the guest draw in a mode in which QEMU keeps a picture of its
+own, and looks at it while it migrates: before and after the hop the pictures
+are equal only if all that was drawn was found dirty.  Output is TAP.
 
 Exit status: 0 all hops right, 1 one was not, 2 wrong use.
 """
 import argparse
+import contextlib
 import hashlib
+import itertools
 import os
 import pathlib
 import re
 import sys
 import tempfile
 import time
+
+import frames
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
@@ -27,6 +37,8 @@ EXAMPLES = """examples:
   tests/guests/migrate_guest.py --path patched,pristine,patched
   tests/guests/migrate_guest.py --mem 65528K --path patched,patched
   tests/guests/migrate_guest.py --guest ramwriter --accel kvm-ring
+  tests/guests/migrate_guest.py --path patched,pristine --hops 10 \
+      --network --display
 """
 # A ring that never gets full: some nested KVM (kvm_pvm) loses entries when it
 # does, with any QEMU.
@@ -39,7 +51,10 @@ class Wrong(Exception):
 
 
 class Guest:
-    """One QEMU of the chain, and what its guest printed."""
+    """One QEMU of the chain, and what its guest printed.
+
+    As a context it ends without ceremony; it may have been shut down by then.
+    """
 
     def __init__(self, variant, tmp, opts, number, running=False):
         sys.path.insert(0, str(BUILD / "src/python"))
@@ -50,6 +65,10 @@ class Guest:
         self.serial = pathlib.Path(tmp, f"serial-{number}")
         self.socket = pathlib.Path(tmp, f"migrate-{number}")
         self.guest = opts.guest
+        programs = ["modules"] if opts.feeder or opts.modules else []
+        programs += [f"netreader:{opts.feeder.replies}"] if opts.feeder else []
+        programs += ["screenwriter"] if opts.display else []
+        programs += [f"memwriter:{opts.working_set}"]
         # KVM writes the clock that SeaBIOS asks for when a VM goes on.
         cpu = "max,kvmclock=off" if "kvm" in opts.accel else "max"
         args = ["-accel", ACCELS[opts.accel], "-m", opts.mem, "-cpu", cpu,
@@ -62,18 +81,26 @@ class Guest:
                      "-kernel", str(BUILD / "guests/vmlinuz"),
                      "-initrd", str(BUILD / "guests/initramfs.gz"),
                      "-append", "console=tty0 console=ttyS0 quiet panic=-1 "
-                                "vt.global_cursor_default=0 "
-                                f"thrift=memwriter:{opts.working_set}"]
+                                "vt.global_cursor_default=0 net.ifnames=0 "
+                                "ipv6.disable=1 "
+                     + " ".join(f"thrift={name}" for name in programs)]
         else:
             args += ["-machine", "pc-i440fx-10.2", "-snapshot", "-drive",
                      f"file={BUILD / 'guests/ramwriter'},if=ide,format=raw"]
         if number:
             args += [] if running else ["-S"]
             args += ["-incoming", f"unix:{self.socket}"]
-        args += getattr(opts, "extra", [])
         binary = BUILD / variant / "qemu-system-x86_64"
+        args += opts.feeder.arguments(number, binary) if opts.feeder else []
+        args += opts.extra
         self.vm = QEMUMachine(str(binary), args=args, base_temp_dir=tmp)
         self.vm.launch()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.vm.shutdown(hard=True)
 
     def output(self):
         """What the guest printed to this QEMU so far."""
@@ -138,13 +165,18 @@ class Guest:
         return path.read_bytes()
 
 
-def migrate(source, target, opts):
-    """Live-migrate; returns the number of dirty syncs it took."""
+def migrate(source, target, opts, watch=None):
+    """Live-migrate; returns the number of dirty syncs it took.
+
+    watch is called again and again while it does.
+    """
     source.vm.cmd("migrate-set-parameters", max_bandwidth=opts.bandwidth << 20,
                   downtime_limit=100)
     source.vm.cmd("migrate", uri=f"unix:{target.socket}")
     end, opened = time.monotonic() + 120, False
     while True:
+        if watch:
+            watch()
         info = source.status()
         if info["status"] == "completed":
             return info["ram"]["dirty-sync-count"]
@@ -170,28 +202,60 @@ def wait_incoming(guest):
         time.sleep(0.05)
 
 
-def hop(source, variant, tmp, opts, number):
-    """One migration; returns the QEMU that runs the guest now."""
-    target = Guest(variant, tmp, opts, number)
-    try:
-        syncs = migrate(source, target, opts)
-        wait_incoming(target)
-        sent, got = source.ram_digest(tmp), target.ram_digest(tmp)
-        if sent != got:
-            raise Wrong(f"guest RAM differs: {sent} sent, {got} arrived")
-        if source.screen(tmp) != target.screen(tmp):
-            raise Wrong("the screens differ")
-        target.vm.cmd("cont")
-        target.wait_passes(opts.passes, 120)
-    except BaseException:
-        target.vm.shutdown(hard=True)
-        raise
+def hop(source, target, tmp, opts):
+    """One migration; the target runs the guest after it."""
+    had = opts.feeder.acked if opts.feeder else 0
+    before = source.screen(tmp)
+    syncs = migrate(source, target, opts,
+                    lambda: source.screen(tmp) if opts.display else None)
+    wait_incoming(target)
+    sent, got = source.ram_digest(tmp), target.ram_digest(tmp)
+    if sent != got:
+        raise Wrong(f"guest RAM differs: {sent} sent, {got} arrived")
+    screen = source.screen(tmp)
+    if screen != target.screen(tmp):
+        raise Wrong("the screens differ")
+    if opts.display and screen == before:
+        raise Wrong("the guest did not draw")
+    target.vm.cmd("cont")
+    target.wait_passes(opts.passes, 120)
     print(f"# {syncs} dirty syncs, RAM sha256 {got[:16]} on both sides")
-    return target
+    if opts.feeder:
+        problem = opts.feeder.check(had)
+        if problem:
+            raise Wrong(problem)
+        print(f"# {opts.feeder.acked} frames, {opts.feeder.octets} bytes")
+
+
+def walk(path, opts):
+    """Boot, and hop from build to build; returns the exit status."""
+    number, name = 1, f"boot of {path[0]}"
+    with contextlib.ExitStack() as stack:
+        tmp = stack.enter_context(tempfile.TemporaryDirectory())
+        if opts.network:
+            # When the VM stops, stock QEMU goes on with packets that wait,
+            # and the RAM of the two is no longer the same.
+            opts.feeder = stack.enter_context(frames.Feeder(
+                tmp, frames.FEW if set(path) != {"patched"} else 1))
+        try:
+            guest = stack.enter_context(Guest(path[0], tmp, opts, 0))
+            guest.wait_passes(2, 120)
+            for number, variant in enumerate(path[1:], 1):
+                name = f"{path[number - 1]} to {variant}, {opts.accel}, " \
+                       f"{opts.mem}"
+                target = stack.enter_context(Guest(variant, tmp, opts, number))
+                hop(guest, target, tmp, opts)
+                guest.vm.shutdown()
+                guest = target
+                print(f"ok {number} {name}", flush=True)
+        except Wrong as err:
+            print(f"# {err}\nnot ok {number} {name}", flush=True)
+            return 1
+    return 0
 
 
 def main():
-    """Walk the path."""
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -209,6 +273,14 @@ def main():
                         help="of the first rounds (default: 200)")
     parser.add_argument("--passes", type=int, default=2,
                         help="checks after each hop (default: 2)")
+    parser.add_argument("--hops", type=int, metavar="N",
+                        help="migrate that often, on the path over and over "
+                             "(default: once through it)")
+    parser.set_defaults(feeder=None, modules=False, extra=[])
+    parser.add_argument("--network", action="store_true",
+                        help="have the guest take in frames")
+    parser.add_argument("--display", action="store_true",
+                        help="have the guest draw")
     opts = parser.parse_args()
     path = opts.path.split(",")
     for variant in path:
@@ -217,32 +289,16 @@ def main():
                          "./configure-wrapper.sh")
     if len(path) < 2:
         parser.error("--path wants two builds or more")
-    if not (BUILD / "guests/ramwriter").is_file():
+    if opts.hops is not None:
+        if opts.hops < 1:
+            parser.error("--hops is at least 1")
+        path = list(itertools.islice(itertools.cycle(path), opts.hops + 1))
+    if opts.guest != "linux" and (opts.network or opts.display):
+        parser.error("--network and --display want the Linux guest")
+    if not (BUILD / "guests/modules").is_dir():
         parser.error("no guest: run tests/guests/make.sh")
     print(f"1..{len(path) - 1}", flush=True)
-    guest = None
-    with tempfile.TemporaryDirectory() as tmp:
-        try:
-            guest = Guest(path[0], tmp, opts, 0)
-            guest.wait_passes(2, 120)
-            for number, variant in enumerate(path[1:], 1):
-                name = f"{path[number - 1]} to {variant}, {opts.accel}, " \
-                       f"{opts.mem}"
-                try:
-                    target = hop(guest, variant, tmp, opts, number)
-                except Wrong as err:
-                    print(f"# {err}\nnot ok {number} {name}", flush=True)
-                    return 1
-                guest.vm.shutdown()
-                guest = target
-                print(f"ok {number} {name}", flush=True)
-        except Wrong as err:
-            print(f"# {err}\nnot ok 1 boot of {path[0]}", flush=True)
-            return 1
-        finally:
-            if guest:
-                guest.vm.shutdown(hard=True)
-    return 0
+    return walk(path, opts)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,159 @@
+"""Frames for the guest program netreader.c, which knows what they must be.
+
+Each QEMU of a chain has a socket of its own.  While a guest moves, frames go
+to both: one of them does not read, or must not let the guest have what it
+reads.  A frame that got lost on the way is sent again, until the guest says
+that it has it, so that in the end it had each frame once and in order.
+"""
+import pathlib
+import select
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+DATA = bytes.fromhex("525400123456" "525400000001" "88b5" "0000")
+REPLY = b"\x88\xb6"
+SHORTEST, LONGEST = 60, 1514
+# Frames that are under way, and frames for one reply.
+WINDOW = 48
+FEW = 16
+PATIENCE = 0.3
+
+
+def mix(number):
+    """What mix.h does."""
+    mask = (1 << 64) - 1
+    number = (number + 0x9e3779b97f4a7c15) & mask
+    number = ((number ^ (number >> 30)) * 0xbf58476d1ce4e5b9) & mask
+    number = ((number ^ (number >> 27)) * 0x94d049bb133111eb) & mask
+    return number ^ (number >> 31)
+
+
+CONTENTS = b"".join(struct.pack("<Q", mix(i)) for i in range(8192))
+
+
+def frame(number):
+    """Frame N."""
+    word = mix(number)
+    length = SHORTEST + word % (LONGEST - SHORTEST + 1)
+    start = (word >> 32) % 32768
+    head = DATA + struct.pack("<Q", number)
+    return head + CONTENTS[start:start + length - len(head)]
+
+
+class Link:
+    """The socket of one QEMU."""
+
+    def __init__(self, tmp, number):
+        self.peer = str(pathlib.Path(tmp, f"frames-{number}"))
+        self.mine = str(pathlib.Path(tmp, f"replies-{number}"))
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self.socket.bind(self.mine)
+        self.sent = 0
+
+    def send(self, acked):
+        """As much of the window as the socket takes."""
+        self.sent = max(self.sent, acked)
+        while self.sent < acked + WINDOW:
+            try:
+                self.socket.sendto(frame(self.sent), self.peer)
+            except OSError:         # full, not there yet, or gone
+                return
+            self.sent += 1
+
+
+class Feeder:
+    """Sends until it is closed.
+
+    There is one reply for so many frames.  Where each frame has one, the
+    guest's packets wait in QEMU now and then, because the socket is full.
+    """
+
+    def __init__(self, tmp, replies):
+        self.tmp = tmp
+        self.replies = replies
+        self.links = {}
+        self.lock = threading.Lock()
+        self.acked = self.octets = 0
+        self.problem = None
+        self.progress = time.monotonic()
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.done.set()
+        self.thread.join()
+        for link in self.links.values():
+            link.socket.close()
+
+    def arguments(self, number, binary):
+        """What gives QEMU number N of the chain a NIC at this feeder.
+
+        Where QEMU can read straight to the guest's buffers, it always does.
+        """
+        told = subprocess.run([binary, "-device", "virtio-net-pci,help"],
+                              check=True, text=True, stdout=subprocess.PIPE)
+        direct = ",rx-direct=on" if "rx-direct=" in told.stdout else ""
+        link = Link(self.tmp, number)
+        with self.lock:
+            self.links[number] = link
+            if len(self.links) > 2:
+                self.links.pop(min(self.links)).socket.close()
+        return ["-netdev", "dgram,id=net,local.type=unix,"
+                f"local.path={link.peer},remote.type=unix,"
+                f"remote.path={link.mine}",
+                "-device", f"virtio-net-pci,netdev=net,romfile={direct}"]
+
+    def reply(self, packet):
+        """The guest says what it has."""
+        if packet[12:14] != REPLY:
+            return
+        have, octets = struct.unpack_from("<QQ", packet, 16)
+        if have > self.acked:
+            self.octets += sum(len(frame(i)) for i in range(self.acked, have))
+            self.acked, self.progress = have, time.monotonic()
+        if have == self.acked and octets != self.octets:
+            self.problem = (f"{self.octets} bytes in {have} frames were sent "
+                            f"and {octets} arrived")
+
+    def turn(self):
+        """Take in replies, send."""
+        with self.lock:
+            links = list(self.links.values())
+            ready = select.select([link.socket for link in links], [], [],
+                                  0.005)[0]
+            for source in ready:
+                try:
+                    for _ in range(WINDOW):
+                        self.reply(source.recv(2048))
+                except OSError:
+                    pass
+            if time.monotonic() - self.progress > PATIENCE:
+                self.progress = time.monotonic()
+                for link in links:
+                    link.sent = self.acked
+            for link in links:
+                link.send(self.acked)
+
+    def check(self, had, timeout=30):
+        """What is wrong, if more than a window has to go through since then.
+        """
+        end = time.monotonic() + timeout
+        while not self.problem and self.acked <= had + WINDOW:
+            if time.monotonic() > end:
+                self.problem = f"no frames get through after {self.acked}"
+            time.sleep(0.01)
+        return self.problem
+
+    def run(self):
+        """The thread."""
+        while not self.done.is_set() and not self.problem:
+            self.turn()
+            time.sleep(0.001)
