@@ -1,7 +1,7 @@
 /*
  * Preloaded into QEMU: writes down how long the kernel takes for the ioctls of
  * dirty logging, one line "seconds-since-1970 nanoseconds" each, to the file
- * that IOCTL_TIME names.
+ * that IOCTL_TIME names.  With NO_THP set, the kernel gives QEMU no huge pages.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 static double seconds(clockid_t clock)
@@ -19,6 +20,13 @@ static double seconds(clockid_t clock)
 
     clock_gettime(clock, &ts);
     return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+__attribute__((constructor)) static void no_huge_pages(void)
+{
+    if (getenv("NO_THP")) {
+        prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    }
 }
 
 int ioctl(int fd, unsigned long request, ...)

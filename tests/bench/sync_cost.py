@@ -8,6 +8,10 @@ migration also starts dirty logging and is listed apart.  An even-sized guest
 is compared with one 8 KiB smaller, whose RAMBlock ends within a word of the
 dirty bitmap.
 
+With --dirty, a guest (pagewriter.S) dirties so much between two syncs, each
+page once and at random places of at least half of its RAM; it is stopped while
+the sync is timed, as the end of a migration is.
+
 With KVM the kernel's copy of its log is most of the time of a big guest.  A
 library that is preloaded into both variants times the ioctls, and the column
 "QEMU's" is what is left.
@@ -21,7 +25,9 @@ import os
 import pathlib
 import platform
 import re
+import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -35,9 +41,13 @@ EXAMPLES = """examples:
   tests/bench/sync_cost.py --size 64 --runs 5     as in README
   tests/bench/sync_cost.py --size 1024 --shape even --accel kvm-ring
   tests/bench/sync_cost.py --accel kvm --csv out.csv
+  tests/bench/sync_cost.py --size 64 --dirty 1024 --accel kvm
   tests/bench/sync_cost.py --patched /usr/bin/qemu-system-x86_64
 """
-EVENT = re.compile(r"^(\S+)Z migration_bitmap_sync_(start|end)", re.M)
+EVENT = re.compile(r"^(\S+)Z migration_bitmap_sync_(start|end)"
+                   r"(?: dirty_pages (\d+))?", re.M)
+# What a migration may send in a second: while the guest is at it, and then
+SLOW, FAST = 32 << 10, 200 << 20
 ACCELS = {"tcg": "tcg", "kvm": "kvm", "kvm-ring": "kvm,dirty-ring-size=4096"}
 
 
@@ -50,6 +60,11 @@ def parse_args():
                         help="guest size (default: 16)")
     parser.add_argument("--runs", type=int, default=3,
                         help="runs of each case (default: 3)")
+    parser.add_argument("--dirty", type=int, default=0, metavar="MIB",
+                        help="what the guest dirties between two syncs "
+                             "(default: nothing)")
+    parser.add_argument("--syncs", type=int, default=5,
+                        help="with --dirty: syncs of each run (default: 5)")
     parser.add_argument("--shape", action="append", choices=("even", "odd"),
                         help="only guests of this size, can be repeated")
     parser.add_argument("--accel", action="append", choices=ACCELS,
@@ -65,6 +80,17 @@ def parse_args():
         parser.error("--size is 1 to 4096 GiB")
     if opts.runs < 1:
         parser.error("--runs is at least 1")
+    if opts.syncs < 1:
+        parser.error("--syncs is at least 1")
+    if opts.dirty:
+        if not 64 <= opts.dirty <= stretch(opts.size)[1] >> 8:
+            parser.error("--dirty is 64 MiB at least, and at most "
+                         f"{stretch(opts.size)[1] >> 8} with --size "
+                         f"{opts.size}")
+        if opts.size > 128:
+            parser.error("--dirty wants a --size of up to 128")
+        if not (BUILD / "guests/pagewriter").is_file():
+            parser.error("no guest: run tests/guests/make.sh")
     for path in (opts.pristine, opts.patched):
         if not os.access(path, os.X_OK):
             parser.error(f"{path} is not there: build it with "
@@ -78,6 +104,18 @@ def parse_args():
         else:
             print("no /dev/kvm: TCG only", file=sys.stderr)
     return opts
+
+
+def stretch(gib):
+    """Where the guest writes, how many pages, a power of two, and what RAM
+    comes behind them, in bytes.
+
+    pc has 3 GiB of RAM below 4 GiB if it has more than that.
+    """
+    base, room = ((4 << 30, (gib - 3) << 30) if gib >= 4 else
+                  (gib << 29, gib << 29))
+    size = 1 << ((room - 1).bit_length() - 1)
+    return base, size >> 12, room - size
 
 
 def preload_library():
@@ -98,7 +136,64 @@ def kernel_times(path):
             (line.split() for line in path.read_text().splitlines())]
 
 
-def sync_times(binary, accel, size_kib, library):
+def wait_migration(vm, syncs=None, remaining=1 << 64):
+    """Until there were so many syncs and no more is left, or until it ends."""
+    while True:
+        info = vm.cmd("query-migrate")
+        if info["status"] == "failed":
+            raise RuntimeError(f"the migration failed: {info}")
+        if info["status"] == "completed":
+            if syncs:
+                raise RuntimeError("the migration ended too early")
+            return
+        ram = info.get("ram", {"dirty-sync-count": 0, "remaining": 0})
+        if (syncs and ram["dirty-sync-count"] >= syncs
+                and ram["remaining"] <= remaining):
+            return
+        time.sleep(0.01 if syncs else 0.2)
+
+
+def boot_sector(opts, tmp):
+    """The guest that dirties memory: what it has to know is filled in."""
+    code = bytearray((BUILD / "guests/pagewriter").read_bytes())
+    base, pages, _ = stretch(opts.size)
+    struct.pack_into("<QII", code, 494, base, pages - 1, opts.dirty << 8)
+    path = pathlib.Path(tmp, "pagewriter")
+    path.write_bytes(code)
+    return ["-drive", f"file={path},if=ide,format=raw,snapshot=on",
+            "-chardev", f"socket,id=serial,path={tmp}/serial,server=on,"
+                        "wait=off", "-serial", "chardev:serial"]
+
+
+def dirty_rounds(vm, opts, tmp):
+    """A migration with a turn of the guest's in each round."""
+    with socket.socket(socket.AF_UNIX) as serial:
+        serial.settimeout(120)
+        serial.connect(f"{tmp}/serial")
+        vm.cmd("cont")
+        while serial.recv(1) != b"r":
+            pass
+        vm.cmd("migrate-set-parameters", max_bandwidth=FAST, downtime_limit=1)
+        vm.cmd("migrate", uri="exec:cat >/dev/null")
+        # KVM takes a page for dirty until it is sent for the first time.
+        wait_migration(vm, 1, stretch(opts.size)[2])
+        vm.cmd("migrate-set-parameters", max_bandwidth=SLOW)
+        for done in range(opts.syncs):
+            serial.send(b"x")
+            # Some nested KVM stops for good when the dirty ring is full.
+            try:
+                serial.recv(1)
+            except TimeoutError as err:
+                raise RuntimeError("the guest does not answer") from err
+            vm.cmd("stop")
+            vm.cmd("migrate-set-parameters", max_bandwidth=FAST)
+            wait_migration(vm, done + 2)
+            vm.cmd("migrate-set-parameters", max_bandwidth=SLOW)
+            if done + 1 < opts.syncs:
+                vm.cmd("cont")
+
+
+def sync_times(binary, accel, size_kib, library, opts):
     """(all, QEMU's own) microseconds of each sync of a migration to nowhere.
     """
     sys.path.insert(0, str(BUILD / "src/python"))
@@ -109,43 +204,57 @@ def sync_times(binary, accel, size_kib, library):
         log = pathlib.Path(tmp, "trace.log")
         ioctls = pathlib.Path(tmp, "ioctls")
         wrapper = ["env", f"LD_PRELOAD={library}", f"IOCTL_TIME={ioctls}"]
+        # A page that is written is to take a page, not 2 MiB
+        wrapper += ["NO_THP=1"] if opts.dirty else []
+        machine = "pc" if opts.dirty else "q35"
         vm = QEMUMachine(
             str(binary), base_temp_dir=tmp, qmp_timer=None, wrapper=wrapper,
             args=[
-                "-machine", "q35,memory-backend=m", "-accel", ACCELS[accel],
+                "-machine", f"{machine},memory-backend=m",
+                "-accel", ACCELS[accel],
                 "-cpu", "max,host-phys-bits=off,phys-bits=46",
                 "-object", f"memory-backend-ram,id=m,size={size_kib}K,"
                            "reserve=off",
                 "-m", f"{size_kib}K", "-S", "-nodefaults", "-display", "none",
                 "-trace", "migration_bitmap_sync_start",
                 "-trace", "migration_bitmap_sync_end",
-                "-D", str(log), "-msg", "timestamp=on"])
+                "-D", str(log), "-msg", "timestamp=on",
+                *(boot_sector(opts, tmp) if opts.dirty else [])])
         vm.launch()
         try:
+            if opts.dirty:
+                dirty_rounds(vm, opts, tmp)
             vm.cmd("migrate-set-parameters", max_bandwidth=1 << 40,
                    downtime_limit=2000)
-            vm.cmd("migrate", uri="exec:cat >/dev/null")
-            while True:
-                info = vm.cmd("query-migrate")
-                if info["status"] == "completed":
-                    break
-                if info["status"] == "failed":
-                    raise RuntimeError(f"the migration failed: {info}")
-                time.sleep(0.2)
+            if not opts.dirty:
+                vm.cmd("migrate", uri="exec:cat >/dev/null")
+            wait_migration(vm)
         finally:
             vm.shutdown()
-        times, start = [], None
-        kernel = kernel_times(ioctls)
-        for stamp, what in EVENT.findall(log.read_text(encoding="utf-8")):
-            when = datetime.fromisoformat(stamp + "+00:00").timestamp()
-            if what == "start":
-                start = when
-            else:
-                took = (when - start) * 1e6
-                times.append((took, took - sum(us for end, us in kernel
-                                               if start <= end <= when)))
+        times = read_times(log.read_text(encoding="utf-8"),
+                           kernel_times(ioctls))
+    if opts.dirty:
+        times = times[:opts.syncs + 1]
+        if min(time[2] for time in times[1:]) < (opts.dirty << 8) * 0.9:
+            raise RuntimeError(f"{binary}: not as many pages became dirty as "
+                               f"the guest wrote: {times}")
     if len(times) < 2:
         raise RuntimeError(f"{binary}: only {len(times)} syncs were traced")
+    return [time[:2] for time in times]
+
+
+def read_times(trace, kernel):
+    """(all, QEMU's own) microseconds and dirty pages of each sync."""
+    times, start = [], None
+    for stamp, what, pages in EVENT.findall(trace):
+        when = datetime.fromisoformat(stamp + "+00:00").timestamp()
+        if what == "start":
+            start = when
+        else:
+            took = (when - start) * 1e6
+            times.append((took, took - sum(us for end, us in kernel
+                                           if start <= end <= when),
+                          int(pages)))
     return times
 
 
@@ -163,7 +272,7 @@ def measure(opts):
         print(f"[{i + 1}/{len(cases)}] {accel} {shape} {variant}"
               + (f", {left:.0f} s left" if i else ""), file=sys.stderr)
         for index, (us, own) in enumerate(sync_times(
-                getattr(opts, variant), accel, shapes[shape], library)):
+                getattr(opts, variant), accel, shapes[shape], library, opts)):
             rows.append((variant, accel, shape, shapes[shape], run, index,
                          round(us, 1), round(own, 1)))
     return rows
@@ -182,7 +291,9 @@ def report(rows, opts):
         return [r[column] for r in rows if r[:3] == (variant, accel, shape)
                 and (r[5] == 0) == first]
 
-    print(f"Dirty sync of an idle guest, {opts.size} GiB and "
+    what = (f"a guest that dirtied {opts.dirty} MiB at random" if opts.dirty
+            else "an idle guest")
+    print(f"Dirty sync of {what}, {opts.size} GiB and "
           f"{opts.size} GiB - 8 KiB, {opts.runs} runs, ms: median (min-max)")
     print(f"{'accel':9} {'guest':5} {'sync':6} {'share':6} {'pristine':>32} "
           f"{'patched':>28} {'faster':>8}")

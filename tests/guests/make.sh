@@ -8,11 +8,11 @@ set -euo pipefail
 usage() {
     cat <<'EOF'
 examples:
-  tests/guests/make.sh     vmlinuz, modules, initramfs.gz and ramwriter in
-                           build/guests
+  tests/guests/make.sh     vmlinuz, modules, initramfs.gz, ramwriter and
+                           pagewriter in build/guests
 
 The kernel is Debian's package linux-image-cloud-amd64, fetched with apt and
-unpacked, not installed.  ramwriter is a boot sector.  A second run does only
+unpacked, not installed.  The writers are boot sectors.  A second run does only
 what changed.
 Exit status: 0 all are there, 1 one could not be made, 2 wrong use.
 EOF
@@ -80,12 +80,14 @@ make_initramfs() {
     mv "$out/initramfs.tmp" "$out/initramfs.gz"
 }
 
-make_ramwriter() {
-    # 16384 pages: 64 MiB; the linker would fill up what is too long
-    cc -m32 -c -DRAMWRITER_PAGES=16384 -o "$out/ramwriter.o" "$here/ramwriter.S"
-    ld -m elf_i386 --oformat binary -Ttext 0x7c00 -o "$out/ramwriter.tmp" "$out/ramwriter.o"
-    [ "$(stat -c %s "$out/ramwriter.tmp")" = 512 ] || die "ramwriter.S is no boot sector"
-    mv "$out/ramwriter.tmp" "$out/ramwriter"
+# make_boot_sector NAME BITS [ARGS]: the linker would fill up what is too long
+make_boot_sector() {
+    local name=$1 emulation=elf_i386
+    [ "$2" = 32 ] || emulation=elf_x86_64
+    cc "-m$2" "${@:3}" -c -o "$out/$name.o" "$here/$name.S"
+    ld -m "$emulation" --oformat binary -Ttext 0x7c00 -o "$out/$name.tmp" "$out/$name.o"
+    [ "$(stat -c %s "$out/$name.tmp")" = 512 ] || die "$name.S is no boot sector"
+    mv "$out/$name.tmp" "$out/$name"
 }
 
 if [ ! -f "$out/vmlinuz" ] || [ ! -f "$out/modules/order" ]; then
@@ -93,9 +95,11 @@ if [ ! -f "$out/vmlinuz" ] || [ ! -f "$out/modules/order" ]; then
 fi
 key=$(cat "$here"/init "$here"/*.[chS] "$here/make.sh" "$out/kernel" | sha256sum)
 if [ "$(cat "$out/key" 2>/dev/null)" != "$key" ] || [ ! -f "$out/initramfs.gz" ] ||
-    [ ! -f "$out/ramwriter" ]; then
+    [ ! -f "$out/ramwriter" ] || [ ! -f "$out/pagewriter" ]; then
     make_initramfs
-    make_ramwriter
+    # 16384 pages: 64 MiB
+    make_boot_sector ramwriter 32 -DRAMWRITER_PAGES=16384
+    make_boot_sector pagewriter 64
     echo "$key" >"$out/key"
 fi
 note "guest: $(cat "$out/kernel") in build/guests"
