@@ -1,0 +1,246 @@
+#!/usr/bin/python3
+"""Count the exits of real guests, without and with exit clustering.
+
+Each guest runs to a point that it reaches by itself: SeaBIOS finds nothing to
+boot from, GRUB shows its menu, ISOLINUX says who it is.  Exits for I/O
+and device memory are counted by the trace event kvm_run_exit, so any QEMU can
+be counted, and what the guest says is compared: its debug port's output and
+its text screen have to be the same in all runs, but for numbers that count.
+
+SeaBIOS prints in threads, whose lines may change places from run to run, so its
+lines are compared in alphabetic order.  Variants alternate, each run is a QEMU of its own.  Times of two machines do
+not compare; the columns of one run do.
+
+Exit status: 0 counted, 1 what a guest said differs, 2 wrong use.
+"""
+import argparse
+import csv
+import difflib
+import os
+import pathlib
+import re
+import statistics
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
+COLUMNS, ROWS = 80, 25
+EXAMPLES = """examples:
+  tests/bench/exits.py                       all guests that are installed
+  tests/bench/exits.py --guest post --runs 5
+  tests/bench/exits.py --variant off --variant on --csv out.csv
+"""
+# What is run: build, and what is added to -accel kvm
+VARIANTS = {"pristine": ("pristine", ""), "off": ("patched", ""),
+            "on": ("patched", ",exit-clustering=on")}
+EXIT = re.compile(rb"^kvm_run_exit .*, reason (\d+)$|"
+                  rb"kvm_run_exit cpu_index \d+, reason (\d+)", re.M)
+KVM_EXIT_IO, KVM_EXIT_MMIO = b"2", b"6"
+
+
+class Wrong(Exception):
+    """Something that must not be."""
+
+
+class Kind:
+    """A guest: how to start it, when it is where it is to come."""
+    # pylint: disable=too-few-public-methods
+    def __init__(self, args, done, needs=(), package="", port=False):
+        self.args, self.needs, self.package = args, needs, package
+        self.done, self.port = re.compile(done), port
+
+
+GUESTS = {
+    "post": Kind([], r"No bootable device\.", port=True),
+    "grub": Kind(["-cdrom", "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"],
+                 r"will be executed automatically in \d+s\.",
+                 ["/usr/lib/grub-rescue/grub-rescue-cdrom.iso"],
+                 "grub-rescue-pc"),
+    "isolinux": Kind(["-cdrom", "/usr/lib/ipxe/ipxe.iso"], r"ISOLINUX .* ETCD",
+                     ["/usr/lib/ipxe/ipxe.iso"], "ipxe"),
+}
+
+
+class Run:
+    """One QEMU, from its start to where its guest is to come."""
+
+    def __init__(self, variant, kind, tmp, timeout):
+        sys.path.insert(0, str(BUILD / "src/python"))
+        # pylint: disable=import-outside-toplevel,import-error
+        from qemu.machine import QEMUMachine
+
+        build, accel = VARIANTS[variant]
+        self.port = pathlib.Path(tmp, "port")
+        self.trace = pathlib.Path(tmp, "trace")
+        self.tmp = tmp
+        self.machine = QEMUMachine(
+            str(BUILD / build / "qemu-system-x86_64"), base_temp_dir=tmp,
+            args=["-accel", f"kvm{accel}", "-machine", "pc", "-m", "256",
+                  "-display", "none", "-nodefaults", "-vga", "std",
+                  "-chardev", f"file,id=port,path={self.port}",
+                  "-device", "isa-debugcon,iobase=0x402,chardev=port",
+                  "-trace", "kvm_run_exit", "-D", str(self.trace),
+                  *kind.args])
+        start = time.monotonic()
+        self.machine.launch()
+        try:
+            self.wait(kind, start + timeout)
+            self.seconds = time.monotonic() - start
+            self.machine.cmd("stop")
+            self.said = self.port.read_bytes()
+            self.screen = self.text()
+        finally:
+            self.machine.shutdown(hard=True)
+        reasons = [a or b for a, b in EXIT.findall(self.trace.read_bytes())]
+        self.ports = reasons.count(KVM_EXIT_IO)
+        self.mmio = reasons.count(KVM_EXIT_MMIO)
+
+    def text(self):
+        """The text screen, a string of lines."""
+        path = pathlib.Path(self.tmp, "text")
+        self.machine.cmd("pmemsave", val=0xb8000, size=2 * COLUMNS * ROWS,
+                         filename=str(path))
+        chars = path.read_bytes()[::2].decode("cp437")
+        return "\n".join(chars[i:i + COLUMNS].rstrip()
+                         for i in range(0, len(chars), COLUMNS))
+
+    def wait(self, kind, end):
+        """Until the guest is where it is to come."""
+        while True:
+            said = self.port.read_text(errors="replace") if kind.port \
+                else self.text()
+            if kind.done.search(said):
+                return
+            if time.monotonic() > end:
+                raise Wrong(f"the guest doesn't say {kind.done.pattern!r}, "
+                            f"but {said.strip()[-300:]!r}")
+            time.sleep(0.02 if kind.port else 0.2)
+
+    def words(self):
+        """What is to be the same in all runs."""
+        said = self.said.decode(errors="replace").splitlines(True)
+        return "".join(sorted(said)), re.sub(r"\d+", "#", self.screen)
+
+
+def parse_args():
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--guest", action="append", choices=GUESTS,
+                        help="only this guest, can be repeated")
+    parser.add_argument("--variant", action="append", choices=VARIANTS,
+                        help="only this one, can be repeated; off and on are "
+                             "the patched build's")
+    parser.add_argument("--runs", type=int, default=3,
+                        help="runs of each case (default: 3)")
+    parser.add_argument("--timeout", type=int, default=120, metavar="S",
+                        help="for one run (default: 120)")
+    parser.add_argument("--csv", type=pathlib.Path,
+                        help="write each run here")
+    opts = parser.parse_args()
+    if opts.runs < 1 or opts.timeout < 1:
+        parser.error("--runs and --timeout are at least 1")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        parser.error("there is no /dev/kvm that can be used")
+    opts.variant = opts.variant or list(VARIANTS)
+    for build in {VARIANTS[variant][0] for variant in opts.variant}:
+        path = BUILD / build / "qemu-system-x86_64"
+        if not os.access(path, os.X_OK):
+            parser.error(f"{path} is not there: build it with "
+                         "./configure-wrapper.sh and "
+                         "./configure-wrapper.sh --pristine")
+    return opts
+
+
+def chosen_guests(opts):
+    """Those that are wanted and installed."""
+    for name in opts.guest or GUESTS:
+        kind = GUESTS[name]
+        if all(os.path.exists(path) for path in kind.needs):
+            yield name, kind
+        else:
+            print(f"{name}: skipped, apt-get install {kind.package} brings it",
+                  file=sys.stderr)
+
+
+def measure(name, kind, opts):
+    """All runs of a guest, by variant."""
+    runs = {variant: [] for variant in opts.variant}
+    total, done, start = opts.runs * len(runs), 0, time.monotonic()
+    for _ in range(opts.runs):
+        for variant, list_ in runs.items():
+            with tempfile.TemporaryDirectory() as tmp:
+                list_.append(Run(variant, kind, tmp, opts.timeout))
+            done += 1
+            left = (time.monotonic() - start) / done * (total - done)
+            print(f"{name}: {done}/{total}, {left:.0f} s left",
+                  file=sys.stderr)
+    return runs
+
+
+def spread(values, digits):
+    """Median, and from where to where."""
+    return (f"{statistics.median(values):.{digits}f} "
+            f"({min(values):.{digits}f}-{max(values):.{digits}f})")
+
+
+def report(name, runs):
+    """A line per variant."""
+    base = None
+    for variant, list_ in runs.items():
+        exits = [run.ports + run.mmio for run in list_]
+        median = statistics.median(exits)
+        base = base or median
+        print(f"{name:8} {variant:9} {spread(exits, 0):>24} "
+              f"{100 * (median / base - 1):+5.0f} % "
+              f"{spread([run.seconds for run in list_], 1):>18} s", flush=True)
+
+
+def same_words(name, runs):
+    """Did the guest say the same in all runs?"""
+    words = {run.words(): variant for variant, list_ in runs.items()
+             for run in list_}
+    if len(words) == 1:
+        return True
+    print(f"{name}: what the guest says differs between "
+          f"{', '.join(sorted(set(words.values())))}:", file=sys.stderr)
+    first, *others = words
+    for other in others:
+        for a, b in zip(first, other):
+            sys.stderr.writelines(difflib.unified_diff(
+                a.splitlines(True), b.splitlines(True), words[first],
+                words[other], n=0))
+    return False
+
+
+def main():
+    """Run, count, compare."""
+    opts = parse_args()
+    fine = True
+    rows = []
+    print(f"{'guest':8} {'variant':9} {'exits':>24} {'':>7} {'time':>18}")
+    for name, kind in chosen_guests(opts):
+        try:
+            runs = measure(name, kind, opts)
+        except Wrong as wrong:
+            print(f"{name}: {wrong}", file=sys.stderr)
+            fine = False
+            continue
+        report(name, runs)
+        fine &= same_words(name, runs)
+        rows += [(name, variant, run.ports, run.mmio, f"{run.seconds:.3f}")
+                 for variant, list_ in runs.items() for run in list_]
+    if opts.csv:
+        with opts.csv.open("w", newline="", encoding="utf-8") as file:
+            out = csv.writer(file)
+            out.writerow(("guest", "variant", "port exits", "mmio exits",
+                          "seconds"))
+            out.writerows(rows)
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
