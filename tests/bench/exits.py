@@ -2,13 +2,14 @@
 """Count the exits of real guests, without and with exit clustering.
 
 Each guest runs to a point that it reaches by itself: SeaBIOS finds nothing to
-boot from, GRUB shows its menu, ISOLINUX says who it is.  Exits for I/O
-and device memory are counted by the trace event kvm_run_exit, so any QEMU can
-be counted, and what the guest says is compared: its debug port's output and
-its text screen have to be the same in all runs, but for numbers that count.
+boot from, GRUB shows its menu, ISOLINUX says who it is.  Exits for I/O and
+device memory are counted by the trace event kvm_run_exit, so any QEMU can be
+counted, and what the guest says is compared: its debug port's output and its
+text screen have to be the same in all runs, but for numbers that count.
+SeaBIOS prints in threads, whose lines may change places from run to run, so
+its lines are compared in alphabetic order.
 
-SeaBIOS prints in threads, whose lines may change places from run to run, so its
-lines are compared in alphabetic order.  Variants alternate, each run is a QEMU of its own.  Times of two machines do
+Variants alternate, each run is a QEMU of its own.  Times of two machines do
 not compare; the columns of one run do.
 
 Exit status: 0 counted, 1 what a guest said differs, 2 wrong use.
