@@ -77,9 +77,10 @@ for commit in "${commits[@]}"; do
         note "[$i/$total] passed before: $subject"
         continue
     fi
+    start=$SECONDS
     if test_commit "$commit"; then
         echo "$tree pass $subject" >>"$results"
-        note "[$i/$total] pass: $subject"
+        note "[$i/$total] pass: $subject ($((SECONDS - start)) s)"
     else
         bad=$((bad + 1))
         note "[$i/$total] FAIL: $subject (logs: build/every-build.log, build/every-unit.log)"
