@@ -8,12 +8,12 @@ set -euo pipefail
 usage() {
     cat <<'EOF'
 examples:
-  tests/guests/make.sh     vmlinuz, modules, initramfs.gz, ramwriter and
-                           pagewriter in build/guests
+  tests/guests/make.sh     vmlinuz, modules, initramfs.gz, ramwriter,
+                           pagewriter and exitloops in build/guests
 
 The kernel is Debian's package linux-image-cloud-amd64, fetched with apt and
-unpacked, not installed.  The writers are boot sectors.  A second run does only
-what changed.
+unpacked, not installed.  The writers are boot sectors, exitloops is firmware.
+A second run does only what changed.
 Exit status: 0 all are there, 1 one could not be made, 2 wrong use.
 EOF
 }
@@ -80,13 +80,14 @@ make_initramfs() {
     mv "$out/initramfs.tmp" "$out/initramfs.gz"
 }
 
-# make_boot_sector NAME BITS [ARGS]: the linker would fill up what is too long
-make_boot_sector() {
-    local name=$1 emulation=elf_i386
+# make_image NAME BITS ADDRESS SIZE [ARGS]: the linker would fill up what is too
+# long
+make_image() {
+    local name=$1 size=$4 emulation=elf_i386
     [ "$2" = 32 ] || emulation=elf_x86_64
-    cc "-m$2" "${@:3}" -c -o "$out/$name.o" "$here/$name.S"
-    ld -m "$emulation" --oformat binary -Ttext 0x7c00 -o "$out/$name.tmp" "$out/$name.o"
-    [ "$(stat -c %s "$out/$name.tmp")" = 512 ] || die "$name.S is no boot sector"
+    cc "-m$2" "${@:5}" -c -o "$out/$name.o" "$here/$name.S"
+    ld -m "$emulation" --oformat binary -Ttext "$3" -o "$out/$name.tmp" "$out/$name.o"
+    [ "$(stat -c %s "$out/$name.tmp")" = "$size" ] || die "$name.S does not make $size bytes"
     mv "$out/$name.tmp" "$out/$name"
 }
 
@@ -95,11 +96,12 @@ if [ ! -f "$out/vmlinuz" ] || [ ! -f "$out/modules/order" ]; then
 fi
 key=$(cat "$here"/init "$here"/*.[chS] "$here/make.sh" "$out/kernel" | sha256sum)
 if [ "$(cat "$out/key" 2>/dev/null)" != "$key" ] || [ ! -f "$out/initramfs.gz" ] ||
-    [ ! -f "$out/ramwriter" ] || [ ! -f "$out/pagewriter" ]; then
+    [ ! -f "$out/ramwriter" ] || [ ! -f "$out/pagewriter" ] || [ ! -f "$out/exitloops" ]; then
     make_initramfs
     # 16384 pages: 64 MiB
-    make_boot_sector ramwriter 32 -DRAMWRITER_PAGES=16384
-    make_boot_sector pagewriter 64
+    make_image ramwriter 32 0x7c00 512 -DRAMWRITER_PAGES=16384
+    make_image pagewriter 64 0x7c00 512
+    make_image exitloops 64 0xf0000 65536
     echo "$key" >"$out/key"
 fi
 note "guest: $(cat "$out/kernel") in build/guests"

@@ -1,0 +1,269 @@
+#!/usr/bin/python3
+"""Time loops that do nothing but exit, without and with exit clusters.
+
+The guest (tests/guests/exitloops.S) runs each loop in ring 0 or ring 3, some
+nested KVM being far slower in ring 0.  Exits are counted by the trace event
+kvm_run_exit in a run of their own, and an empty run's are taken off.  In all
+other runs the time is taken from the guest's first word to its last one.
+
+What clusters cost on this host is worked out from the medians: an exit from
+"never", which has nothing else in it; the start of a run, from two exits with
+nothing in between; a call that completes an exit, from two reads; and an
+instruction in userspace from how the time grows with --gaps.
+
+Variants alternate, each run is a QEMU of its own.  Times of two machines do
+not compare; the columns of one run do.
+
+Exit status: 0 measured, 1 a guest failed, 2 wrong use.
+"""
+import argparse
+import csv
+import os
+import pathlib
+import socket
+import statistics
+import struct
+import sys
+import tempfile
+import time
+
+from exits import BUILD, EXIT, VARIANTS, Wrong, spread
+
+EXAMPLES = """examples:
+  tests/bench/exit_loops.py                      all of them
+  tests/bench/exit_loops.py --loop serial --ring 3 --runs 9
+  tests/bench/exit_loops.py --loop gap --gaps 0 32 128 240 --csv out.csv
+"""
+FIRMWARE = BUILD / "guests/exitloops"
+# As in the guest's table, and how many turns take some tenths of a second
+LOOPS = {"never": 20000, "far": 4000, "gap": 10000, "in_pair": 10000,
+         "pci": 250, "cmos": 250, "serial": 120, "palette": 20, "ide": 60,
+         "mmio_write": 250, "mmio_read": 250}
+GAPS = [0, 16, 64, 128, 180]
+FAR = 1000
+
+
+class Case:
+    """A loop in a ring, and how long it is to go on between exits."""
+    def __init__(self, loop, ring, length):
+        self.loop, self.ring, self.length = loop, ring, length
+
+    def __str__(self):
+        length = f" {2 * self.length + 2}" if self.loop == "gap" else ""
+        return f"{self.loop}{length}"
+
+    def firmware(self, turns):
+        """What the guest is to run."""
+        code = bytearray(FIRMWARE.read_bytes())
+        struct.pack_into("<IIII", code, 0, list(LOOPS).index(self.loop),
+                         turns, self.length, self.ring)
+        return code
+
+
+def wait_for(port, word):
+    """When the guest has said it."""
+    try:
+        if port.recv(1) != word:
+            raise Wrong("the guest says something else")
+    except TimeoutError as err:
+        raise Wrong(f"the guest doesn't say {word}") from err
+    return time.monotonic()
+
+
+def run(case, variant, turns, timeout, count=False):
+    """(seconds, exits, completing calls) of so many turns."""
+    sys.path.insert(0, str(BUILD / "src/python"))
+    # pylint: disable=import-outside-toplevel,import-error
+    from qemu.machine import QEMUMachine
+
+    build, accel = VARIANTS[variant]
+    with tempfile.TemporaryDirectory() as tmp:
+        firmware = pathlib.Path(tmp, "firmware")
+        firmware.write_bytes(case.firmware(turns))
+        log = pathlib.Path(tmp, "trace")
+        args = ["-accel", f"kvm{accel}", "-machine", "pc", "-m", "64", "-S",
+                "-display", "none", "-nodefaults", "-vga", "std",
+                "-bios", str(firmware), "-serial", "null",
+                "-drive", "driver=null-co,size=1M,if=none,id=disk",
+                "-device", "ide-hd,drive=disk,bus=ide.0,unit=0",
+                "-chardev", f"socket,id=port,path={tmp}/port,server=on,"
+                            "wait=off",
+                "-device", "isa-debugcon,chardev=port"]
+        if count:
+            args += ["-trace", "kvm_run_exit", "-D", str(log)]
+        vm = QEMUMachine(str(BUILD / build / "qemu-system-x86_64"),
+                         base_temp_dir=tmp, args=args)
+        vm.launch()
+        try:
+            with socket.socket(socket.AF_UNIX) as port:
+                port.settimeout(timeout)
+                port.connect(f"{tmp}/port")
+                vm.cmd("cont")
+                start = wait_for(port, b"B")
+                seconds = wait_for(port, b"E") - start
+            calls = 0
+            if variant == "on":
+                calls = vm.cmd("x-query-exit-clusters", max=1)["completions"]
+        finally:
+            vm.shutdown(hard=True)
+        exits = len(EXIT.findall(log.read_bytes())) if count else 0
+    return seconds, exits, calls
+
+
+def parse_args():
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--loop", action="append", choices=LOOPS,
+                        help="only this one, can be repeated")
+    parser.add_argument("--ring", action="append", type=int, choices=(0, 3),
+                        help="only this ring (default: both)")
+    parser.add_argument("--variant", action="append", choices=VARIANTS,
+                        help="can be repeated (default: off and on, which are "
+                             "the patched build's)")
+    parser.add_argument("--gaps", type=int, nargs="+", default=GAPS,
+                        metavar="N", help="turns of the loop between the two "
+                        f"exits of 'gap' (default: {GAPS})")
+    parser.add_argument("--runs", type=int, default=5,
+                        help="runs of each case (default: 5)")
+    parser.add_argument("--turns", type=float, default=1, metavar="FACTOR",
+                        help="make runs so much longer (default: 1)")
+    parser.add_argument("--timeout", type=int, default=120, metavar="S",
+                        help="for one run (default: 120)")
+    parser.add_argument("--csv", type=pathlib.Path,
+                        help="write each run here")
+    opts = parser.parse_args()
+    if opts.runs < 1 or opts.timeout < 1 or not 0.01 <= opts.turns <= 1000:
+        parser.error("--runs and --timeout are at least 1, --turns is 0.01 to "
+                     "1000")
+    if not all(0 <= gap <= 1 << 20 for gap in opts.gaps):
+        parser.error("--gaps are 0 to 1048576")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        parser.error("there is no /dev/kvm that can be used")
+    if not FIRMWARE.is_file():
+        parser.error("no guest: run tests/guests/make.sh")
+    opts.variant = opts.variant or ["off", "on"]
+    for build in {VARIANTS[variant][0] for variant in opts.variant}:
+        path = BUILD / build / "qemu-system-x86_64"
+        if not os.access(path, os.X_OK):
+            parser.error(f"{path} is not there: build it with "
+                         "./configure-wrapper.sh [--pristine]")
+    return opts
+
+
+def cases(opts):
+    """What is to be measured."""
+    for ring in opts.ring or (3, 0):
+        for loop in opts.loop or LOOPS:
+            lengths = {"gap": opts.gaps, "far": [FAR]}.get(loop, [0])
+            for length in lengths:
+                yield Case(loop, ring, length)
+
+
+def measure(case, opts):
+    """{variant: (exits per turn, calls per turn, [seconds per turn])}"""
+    turns = max(1, round(LOOPS[case.loop] * opts.turns))
+    found = {}
+    for variant in opts.variant:
+        none, some = (run(case, variant, n, opts.timeout, count=True)
+                      for n in (0, turns))
+        found[variant] = ((some[1] - none[1]) / turns,
+                          (some[2] - none[2]) / turns, [])
+    for _ in range(opts.runs):
+        for variant in opts.variant:
+            seconds, _, _ = run(case, variant, turns, opts.timeout)
+            found[variant][2].append(seconds / turns)
+    return found
+
+
+def median_us(found, variant):
+    """Of the time of a turn."""
+    return statistics.median(found[variant][2]) * 1e6
+
+
+def report(case, found):
+    """A line per variant."""
+    base = None
+    for variant, (exits, calls, seconds) in found.items():
+        us = median_us(found, variant)
+        base = base or us
+        print(f"{case!s:11} {case.ring:4} {variant:8} {exits:9.2f} "
+              f"{calls:7.2f} {spread([s * 1e6 for s in seconds], 2):>30} "
+              f"{base / us:7.2f}x", flush=True)
+
+
+def slope(points):
+    """Of a straight line through (x, y), by least squares."""
+    mean_x, mean_y = (statistics.mean(axis) for axis in zip(*points))
+    return (sum((x - mean_x) * (y - mean_y) for x, y in points) /
+            sum((x - mean_x) ** 2 for x, _ in points))
+
+
+def report_costs(ring, table):
+    """What things cost, and when a saved exit no longer pays."""
+    by_name = {str(case): found for case, found in table
+               if case.ring == ring and {"off", "on"} <= set(found)}
+    if not {"never", "gap 2", "in_pair"} <= set(by_name):
+        return
+    exit_ = median_us(by_name["never"], "off")
+    start = median_us(by_name["gap 2"], "on") - exit_
+    complete = (median_us(by_name["in_pair"], "on") -
+                median_us(by_name["gap 2"], "on"))
+    print(f"ring {ring}: an exit {exit_:.2f} us; a run with one access "
+          f"{start:.2f} us; a completing call {complete:.2f} us")
+    gaps = {variant: [(2 * case.length + 2, median_us(found, variant))
+                      for case, found in table
+                      if case.ring == ring and case.loop == "gap"
+                      and found["on"][0] < 1.5] for variant in ("off", "on")}
+    if len(gaps["on"]) < 2:
+        return
+    grow = {variant: slope(points) for variant, points in gaps.items()}
+    print(f"ring {ring}: an instruction {grow['on'] * 1e3:.1f} ns in "
+          f"userspace, {grow['off'] * 1e3:.1f} ns in the guest", end="")
+    if grow["on"] > grow["off"]:
+        print("; an exit saved pays for "
+              f"{(exit_ - start) / (grow['on'] - grow['off']):.0f} "
+              "instructions")
+    else:
+        print("; so userspace always pays")
+
+
+def main():
+    """Measure, report, write the CSV."""
+    opts = parse_args()
+    todo = list(cases(opts))
+    print(f"{'loop':11} {'ring':4} {'':8} {'exits':>9} {'calls':>7} "
+          f"{'us per turn, ' + str(opts.runs) + ' runs':>30}")
+    table, began, fine = [], time.monotonic(), True
+    for i, case in enumerate(todo):
+        left = (time.monotonic() - began) / i * (len(todo) - i) if i else 0
+        print(f"[{i + 1}/{len(todo)}] {case}, ring {case.ring}"
+              + (f", {left:.0f} s left" if i else ""), file=sys.stderr)
+        try:
+            table.append((case, measure(case, opts)))
+        except Wrong as wrong:
+            print(f"{case}, ring {case.ring}: {wrong}", file=sys.stderr)
+            fine = False
+            continue
+        report(*table[-1])
+    for ring in opts.ring or (3, 0):
+        report_costs(ring, table)
+    if opts.csv:
+        with opts.csv.open("w", newline="", encoding="utf-8") as file:
+            out = csv.writer(file)
+            out.writerow(("loop", "instructions between", "ring", "variant",
+                          "exits per turn", "completing calls per turn",
+                          "us per turn"))
+            out.writerows(
+                (case.loop, 2 * case.length + 2 if case.length else "",
+                 case.ring, variant, f"{exits:.4f}", f"{calls:.4f}",
+                 f"{s * 1e6:.3f}")
+                for case, found in table
+                for variant, (exits, calls, seconds) in found.items()
+                for s in seconds)
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
