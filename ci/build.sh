@@ -88,7 +88,11 @@ if command -v ccache >/dev/null; then
 fi
 
 what="queue $(git -C "$src" rev-parse --short=12 'HEAD^{tree}')"
-[ "$variant" != pristine ] || what="pristine base"
+case $variant in
+pristine) what="pristine base" ;;
+# A version of its own would configure each commit anew.
+every) what="some commit" ;;
+esac
 version="qemu-thrift, $what"
 
 mkdir -p "$obj"

@@ -12,11 +12,13 @@ examples:
   ci/deps.sh                      what a server build needs
   ci/deps.sh --profile lean       the quick build
   ci/deps.sh --tests              also what ci/check needs
+  ci/deps.sh --bench              also what ci/bench needs
   ci/deps.sh --print              only name the missing packages
 
 options:
   --profile server|lean   features to build with (default: server)
   --tests                 add the packages of the tests
+  --bench                 add the packages of the benches
   --print                 print what is missing, install nothing
 
 Exit status: 0 all there (or installed), 1 something is missing, 2 wrong use.
@@ -36,6 +38,7 @@ while [ $# -gt 0 ]; do
         shift
         ;;
     --tests) groups+=' test' ;;
+    --bench) groups+=' bench' ;;
     --print) print=1 ;;
     *) usage_error "unknown option '$1'" ;;
     esac

@@ -11,12 +11,16 @@ What clusters cost on this host is worked out from the medians: an exit from
 nothing in between; a call that completes an exit, from two reads; and an
 instruction in userspace from how the time grows with --gaps.
 
+At the end the guest polls a register for ever and is stopped and continued
+again and again: clusters must not make it wait.
+
 Variants alternate, each run is a QEMU of its own.  Times of two machines do
 not compare; the columns of one run do.
 
 Exit status: 0 measured, 1 a guest failed, 2 wrong use.
 """
 import argparse
+import contextlib
 import csv
 import os
 import pathlib
@@ -41,6 +45,7 @@ LOOPS = {"never": 20000, "far": 4000, "gap": 10000, "in_pair": 10000,
          "mmio_write": 250, "mmio_read": 250}
 GAPS = [0, 16, 64, 128, 180]
 FAR = 1000
+STOPS = 100
 
 
 class Case:
@@ -70,8 +75,9 @@ def wait_for(port, word):
     return time.monotonic()
 
 
-def run(case, variant, turns, timeout, count=False):
-    """(seconds, exits, completing calls) of so many turns."""
+@contextlib.contextmanager
+def machine(case, variant, turns, log=None):
+    """A guest that is about to run, and its debug port."""
     sys.path.insert(0, str(BUILD / "src/python"))
     # pylint: disable=import-outside-toplevel,import-error
     from qemu.machine import QEMUMachine
@@ -80,7 +86,6 @@ def run(case, variant, turns, timeout, count=False):
     with tempfile.TemporaryDirectory() as tmp:
         firmware = pathlib.Path(tmp, "firmware")
         firmware.write_bytes(case.firmware(turns))
-        log = pathlib.Path(tmp, "trace")
         args = ["-accel", f"kvm{accel}", "-machine", "pc", "-m", "64", "-S",
                 "-display", "none", "-nodefaults", "-vga", "std",
                 "-bios", str(firmware), "-serial", "null",
@@ -89,25 +94,57 @@ def run(case, variant, turns, timeout, count=False):
                 "-chardev", f"socket,id=port,path={tmp}/port,server=on,"
                             "wait=off",
                 "-device", "isa-debugcon,chardev=port"]
-        if count:
-            args += ["-trace", "kvm_run_exit", "-D", str(log)]
+        if log:
+            args += ["-trace", "kvm_run_exit", "-D", log]
         vm = QEMUMachine(str(BUILD / build / "qemu-system-x86_64"),
                          base_temp_dir=tmp, args=args)
         vm.launch()
         try:
             with socket.socket(socket.AF_UNIX) as port:
-                port.settimeout(timeout)
                 port.connect(f"{tmp}/port")
-                vm.cmd("cont")
-                start = wait_for(port, b"B")
-                seconds = wait_for(port, b"E") - start
+                yield vm, port
+        finally:
+            vm.shutdown(hard=True)
+
+
+def timed_run(case, variant, turns, timeout):
+    """Seconds of so many turns."""
+    with machine(case, variant, turns) as (vm, port):
+        port.settimeout(timeout)
+        vm.cmd("cont")
+        start = wait_for(port, b"B")
+        return wait_for(port, b"E") - start
+
+
+def counted_run(case, variant, turns, timeout):
+    """(exits, completing calls) of so many turns, and of what is around."""
+    with tempfile.NamedTemporaryFile() as log:
+        with machine(case, variant, turns, log.name) as (vm, port):
+            port.settimeout(timeout)
+            vm.cmd("cont")
+            wait_for(port, b"B")
+            wait_for(port, b"E")
             calls = 0
             if variant == "on":
                 calls = vm.cmd("x-query-exit-clusters", max=1)["completions"]
-        finally:
-            vm.shutdown(hard=True)
-        exits = len(EXIT.findall(log.read_bytes())) if count else 0
-    return seconds, exits, calls
+        return len(EXIT.findall(pathlib.Path(log.name).read_bytes())), calls
+
+
+def stop_times(variant, ring, timeout):
+    """Seconds that it takes to stop a guest that polls."""
+    case = Case("mmio_read", ring, 0)
+    times = []
+    with machine(case, variant, 0xffffffff) as (vm, port):
+        port.settimeout(timeout)
+        vm.cmd("cont")
+        wait_for(port, b"B")
+        for _ in range(STOPS):
+            time.sleep(0.005)
+            start = time.monotonic()
+            vm.cmd("stop")
+            times.append(time.monotonic() - start)
+            vm.cmd("cont")
+    return times
 
 
 def parse_args():
@@ -166,13 +203,13 @@ def measure(case, opts):
     turns = max(1, round(LOOPS[case.loop] * opts.turns))
     found = {}
     for variant in opts.variant:
-        none, some = (run(case, variant, n, opts.timeout, count=True)
+        none, some = (counted_run(case, variant, n, opts.timeout)
                       for n in (0, turns))
-        found[variant] = ((some[1] - none[1]) / turns,
-                          (some[2] - none[2]) / turns, [])
+        found[variant] = ((some[0] - none[0]) / turns,
+                          (some[1] - none[1]) / turns, [])
     for _ in range(opts.runs):
         for variant in opts.variant:
-            seconds, _, _ = run(case, variant, turns, opts.timeout)
+            seconds = timed_run(case, variant, turns, opts.timeout)
             found[variant][2].append(seconds / turns)
     return found
 
@@ -229,6 +266,16 @@ def report_costs(ring, table):
         print("; so userspace always pays")
 
 
+def report_stops(opts):
+    """How long one waits for a guest that polls."""
+    for ring in opts.ring or (3, 0):
+        for variant in opts.variant:
+            times = stop_times(variant, ring, opts.timeout)
+            print(f"ring {ring}: {variant}: a guest that polls stops within "
+                  f"{spread([s * 1e3 for s in times], 2)} ms, {STOPS} times",
+                  flush=True)
+
+
 def main():
     """Measure, report, write the CSV."""
     opts = parse_args()
@@ -249,6 +296,8 @@ def main():
         report(*table[-1])
     for ring in opts.ring or (3, 0):
         report_costs(ring, table)
+    if not opts.loop:
+        report_stops(opts)
     if opts.csv:
         with opts.csv.open("w", newline="", encoding="utf-8") as file:
             out = csv.writer(file)

@@ -1,0 +1,308 @@
+"""What ci/bench measures: the commands, and what their output means.
+
+Each experiment turns what its bench prints into rows of case, variant, value
+and unit, one for each value that was taken, and rows into lines of the table.
+"""
+import os
+import re
+import statistics
+
+from series import BUILD, ROOT
+
+PATCHED = BUILD / "patched"
+QEMU = {name: str(BUILD / name / "qemu-system-x86_64")
+        for name in ("pristine", "patched")}
+
+
+def no_kvm():
+    """Why KVM can't be used, or None."""
+    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return None
+    return "no /dev/kvm that can be used"
+
+
+def median(rows, case, variant):
+    """(median, least, most) of one case, or None."""
+    values = [row["value"] for row in rows
+              if row["case"] == case and row["variant"] == variant]
+    if not values:
+        return None
+    return statistics.median(values), min(values), max(values)
+
+
+def cases(rows):
+    """In the order they were measured."""
+    return list(dict.fromkeys(row["case"] for row in rows))
+
+
+def number(value):
+    """Three digits that matter."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def cell(found, unit):
+    """'median (least-most) unit'"""
+    middle, least, most = map(number, found)
+    spread = "" if least == most else f" ({least}-{most})"
+    return f"{middle}{spread} {unit}".strip()
+
+
+class Experiment:
+    """One of them; two variants are compared."""
+    name = title = ""
+    minutes = (0, 0)            # quick, full
+    targets = ()                # of ninja, in build/patched
+    variants = ("pristine", "patched")
+
+    def missing(self):
+        """Why it can't be done here, or None."""
+
+    def commands(self, full):
+        """Programs to run, with arguments."""
+        raise NotImplementedError
+
+    def parse(self, text):
+        """Rows of what they have printed."""
+        raise NotImplementedError
+
+    def label(self, case):
+        """What the table calls a case."""
+        return f"{self.title}: {case}"
+
+    def in_table(self, case):
+        """Does the table have it?"""
+        # pylint: disable=unused-argument
+        return True
+
+    def summary(self, rows):
+        """(what, stock, ours, ratio) for the table."""
+        stock, ours = self.variants
+        for case in cases(rows):
+            a, b = median(rows, case, stock), median(rows, case, ours)
+            if not (a and b and self.in_table(case)):
+                continue
+            unit = next(row["unit"] for row in rows if row["case"] == case)
+            ratio = f"{number(a[0] / b[0])}x" if b[0] else ""
+            yield self.label(case), cell(a, unit), cell(b, unit), ratio
+
+
+def csv_lines(text, first):
+    """Dictionaries of what benches wrote, behind other output, with
+    --csv /dev/stdout; first is how their header begins."""
+    header = []
+    for line in text.splitlines():
+        values = line.split(",")
+        if line.startswith(first):
+            header = values
+        elif header and len(values) == len(header):
+            yield dict(zip(header, values))
+
+
+class Sync(Experiment):
+    """A dirty sync of an idle guest."""
+    name, title = "sync", "Dirty sync of an idle guest"
+    minutes = (3, 16)
+
+    def commands(self, full):
+        script = str(ROOT / "tests/bench/sync_cost.py")
+        runs = ["--runs", "5" if full else "2"]
+        kvm = [] if no_kvm() else ["--accel", "kvm", "--accel", "kvm-ring"]
+        sizes = ["16", "64", "1024"] if full else ["64"]
+        for size in sizes:
+            shapes = ["--shape", "even"] + (["--shape", "odd"]
+                                            if size != "1024" else [])
+            if not full:
+                shapes = ["--shape", "even"]
+            yield [script, "--size", size, *runs, *shapes, "--accel", "tcg",
+                   *kvm, "--csv", "/dev/stdout"]
+
+    def parse(self, text):
+        rows = []
+        for row in csv_lines(text, "variant,accel,"):
+            if row["sync"] == "0":
+                continue
+            size = int(row["size_kib"]) >> 20
+            if row["guest"] == "odd":
+                size = f"{size + 1} GiB - 8 KiB"
+            else:
+                size = f"{size} GiB"
+            case = f"{size}, {row['accel']}"
+            rows.append({"case": case, "variant": row["variant"],
+                         "value": float(row["us"]) / 1000, "unit": "ms"})
+            if row["accel"] == "kvm":
+                rows.append({"case": case + ", without the kernel's part",
+                             "variant": row["variant"],
+                             "value": float(row["qemu_us"]) / 1000,
+                             "unit": "ms"})
+        return rows
+
+
+class DirtyMaps(Experiment):
+    """The four conditions of 2010."""
+    name, title = "dirty-maps", "Sync of one client's map"
+    minutes = (1, 12)
+    targets = ("tests/bench/dirty-memory-bench",)
+    variants = ("bytemap", "map")
+    FILE = re.compile(r"^ok \d+ .*/(read|write)-1g.txt$", re.M)
+    LINE = re.compile(r"^# sync +(\S+ \S+) (.{18}) +\d+ dirty +"
+                      r"bytemap +([\d.]+) us +flat +([\d.]+) us +"
+                      r"map +([\d.]+) us \(([\d.]+)-([\d.]+)\).*"
+                      r"runs +([\d.]+) us", re.M)
+
+    def commands(self, full):
+        bench = str(PATCHED / "tests/bench/dirty-memory-bench")
+        maps = [str(ROOT / f"tests/bench/maps/{name}-1g.txt")
+                for name in ("read", "write")]
+        yield [bench, "-p", "/dirty-memory/conditions",
+               "-p", "/dirty-memory/recorded", *maps]
+        if full:
+            yield [bench, "-p", "/dirty-memory/sizes"]
+
+    def parse(self, text):
+        rows = []
+        # The name of a file comes behind what was measured with it
+        *parts, rest = self.FILE.split(text)
+        for part, recorded in [*zip(parts[::2], parts[1::2]), (rest, None)]:
+            for size, what, *times in self.LINE.findall(part):
+                if what.startswith("recorded"):
+                    what = f"recorded from a guest's {recorded} of 1 GiB"
+                rows += self.one_line(f"{size}, {what.strip()}", times)
+        return rows
+
+    @staticmethod
+    def one_line(case, times):
+        """Rows of a line."""
+        byte, flat, middle, least, most, runs = map(float, times)
+        return [{"case": case, "variant": variant, "value": value,
+                 "unit": "us"}
+                for variant, value in (("bytemap", byte), ("flat", flat),
+                                       ("map", middle), ("map", least),
+                                       ("map", most), ("runs", runs))]
+
+    def in_table(self, case):
+        return case.startswith("512 MiB")
+
+    def label(self, case):
+        return f"{self.title}, a byte per page and ours: {case}"
+
+
+class Receive(Experiment):
+    """What a packet costs virtio-net."""
+    name, title = "receive", "CPU time of a packet"
+    minutes = (3, 12)
+    targets = ("tests/qtest/virtio-net-rx-bench",)
+    LINE = re.compile(r"^(tap|dgram|stream) +(\S+) (pristine|patched) +(\d+) "
+                      r"+(\d+) ", re.M)
+
+    def commands(self, full):
+        sizes = "60,128,512,1500,9000,65520,imix" if full else "60,1500,65520"
+        yield [str(PATCHED / "tests/qtest/virtio-net-rx-bench"),
+               "--rounds", "25" if full else "15", "--sizes", sizes,
+               *(f"{name}={path}" for name, path in QEMU.items())]
+
+    def parse(self, text):
+        rows = []
+        for backend, size, variant, cpu, iqr in self.LINE.findall(text):
+            unit = "" if size == "imix" else " bytes"
+            # Median and half of the distance between the quartiles
+            rows += [{"case": f"{backend}, {size}{unit}", "variant": variant,
+                      "value": int(cpu) + offset, "unit": "ns"}
+                     for offset in (-int(iqr) / 2, 0, int(iqr) / 2)]
+        return rows
+
+
+class GuestNet(Experiment):
+    """A Linux guest that receives from iperf3."""
+    name, title = "guest-net", "Linux guest under TCG, iperf3 over tap"
+    minutes = (3, 8)
+
+    def missing(self):
+        if os.geteuid() or not os.path.exists("/dev/net/tun"):
+            return "it takes root and /dev/net/tun"
+        return None
+
+    def commands(self, full):
+        yield [str(ROOT / "tests/bench/guest_net.py"),
+               "--runs", "9" if full else "4",
+               "--csv", "/dev/stdout"]
+
+    def parse(self, text):
+        rows = []
+        for row in csv_lines(text, "load,variant,"):
+            load, size = row["load"], float(row["bytes"])
+            cpu = 1e9 * float(row["cpu seconds of the main thread"])
+            units = (size, "ns/byte") if load == "tcp" else \
+                (float(row["packets"]), "ns/packet")
+            rows += [
+                {"case": f"{load}, main thread", "variant": row["variant"],
+                 "value": cpu / units[0], "unit": units[1]},
+                {"case": f"{load}, received", "variant": row["variant"],
+                 "value": size * 8e-6 / float(row["seconds"]),
+                 "unit": "Mbit/s"}]
+        return rows
+
+
+class Exits(Experiment):
+    """Exits of firmware and boot loaders."""
+    name, title = "exits", "Exits to userspace"
+    minutes = (3, 8)
+    variants = ("pristine", "on")
+
+    def missing(self):
+        return no_kvm()
+
+    def commands(self, full):
+        guests = [] if full else ["--guest", "post", "--guest", "isolinux"]
+        yield [str(ROOT / "tests/bench/exits.py"), *guests,
+               "--runs", "5" if full else "2", "--csv", "/dev/stdout"]
+
+    def parse(self, text):
+        rows = []
+        for row in csv_lines(text, "guest,variant,"):
+            rows += [
+                {"case": row["guest"], "variant": row["variant"],
+                 "value": int(row["port exits"]) + int(row["mmio exits"]),
+                 "unit": "exits"},
+                {"case": f"{row['guest']}, time", "variant": row["variant"],
+                 "value": float(row["seconds"]), "unit": "s"}]
+        return rows
+
+
+class Loops(Experiment):
+    """Loops that do nothing but exit."""
+    name, title = "loops", "Time of a loop's turn"
+    minutes = (4, 14)
+    variants = ("off", "on")
+
+    def missing(self):
+        return no_kvm()
+
+    def commands(self, full):
+        yield [str(ROOT / "tests/bench/exit_loops.py"),
+               "--runs", "7" if full else "3", *([] if full else
+                                                 ["--ring", "3"]),
+               "--csv", "/dev/stdout"]
+
+    def parse(self, text):
+        rows, seen = [], set()
+        for row in csv_lines(text, "loop,instructions between,"):
+            between = row["instructions between"]
+            case = (f"{row['loop']}{' ' + between if between else ''}, "
+                    f"ring {row['ring']}")
+            rows.append({"case": case, "variant": row["variant"],
+                         "value": float(row["us per turn"]), "unit": "us"})
+            if (case, row["variant"]) not in seen:
+                seen.add((case, row["variant"]))
+                rows.append({"case": case + ", exits",
+                             "variant": row["variant"],
+                             "value": float(row["exits per turn"]),
+                             "unit": "exits"})
+        return rows
+
+    def in_table(self, case):
+        return not case.startswith("gap") or case.startswith("gap 34,")
+
+
+ALL = [Sync(), DirtyMaps(), Receive(), GuestNet(), Exits(), Loops()]

@@ -1,0 +1,244 @@
+#!/usr/bin/python3
+"""Let a Linux guest receive from iperf3, pristine and patched side by side.
+
+The guest (Debian's cloud kernel and iperf3) runs under TCG with one vCPU and
+virtio-net on a tap device, all in a network namespace of their own.  The host
+sends as fast as the guest takes it: TCP, whose frames have up to 64 KiB, or
+UDP datagrams of one size.  Printed are what the guest has received, and the
+CPU time of QEMU's main thread, which receives the packets: TCG has a thread of
+its own, which is never idle here.
+
+Variants alternate, each run is a QEMU of its own.  Times of two machines do
+not compare; the columns of one run do.
+
+Exit status: 0 measured, 1 a guest failed, 2 wrong use.
+"""
+import argparse
+import csv
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from exits import BUILD, ROOT, Wrong, spread
+
+EXAMPLES = """examples:
+  tests/bench/guest_net.py
+  tests/bench/guest_net.py --load udp --size 1400 --runs 9 --csv out.csv
+  tests/bench/guest_net.py --variant pristine --variant direct --load tcp
+"""
+VARIANTS = {"pristine": ("pristine", ""), "patched": ("patched", ""),
+            "copied": ("patched", ",rx-direct=off"),
+            "direct": ("patched", ",rx-direct=on")}
+HOST, GUEST, MAC = "10.77.0.1", "10.77.0.2", "52:54:00:12:34:56"
+INSIDE = "THRIFT_GUEST_NET_INSIDE"
+
+
+def parse_args():
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--load", action="append", choices=("tcp", "udp"),
+                        help="only this one (default: both)")
+    parser.add_argument("--size", type=int, default=64,
+                        help="of UDP datagrams, bytes (default: 64)")
+    parser.add_argument("--variant", action="append", choices=VARIANTS,
+                        help="can be repeated (default: pristine and patched; "
+                             "copied and direct: patched, rx-direct=off, on)")
+    parser.add_argument("--runs", type=int, default=3,
+                        help="runs of each case (default: 3)")
+    parser.add_argument("--seconds", type=int, default=5,
+                        help="of each run (default: 5)")
+    parser.add_argument("--csv", type=pathlib.Path,
+                        help="write each run here")
+    opts = parser.parse_args()
+    if opts.runs < 1 or opts.seconds < 1:
+        parser.error("--runs and --seconds are at least 1")
+    if not 16 <= opts.size <= 1472:
+        parser.error("--size is 16 to 1472 bytes")
+    opts.load = opts.load or ["tcp", "udp"]
+    opts.variant = opts.variant or ["pristine", "patched"]
+    for program, package in (("iperf3", "iperf3"), ("ip", "iproute2"),
+                             ("cpio", "cpio")):
+        if not shutil.which(program):
+            parser.error(f"no {program}: apt-get install {package}")
+    if os.geteuid() or not os.path.exists("/dev/net/tun"):
+        parser.error("it takes root, and /dev/net/tun")
+    for path in [BUILD / build / "qemu-system-x86_64" for build in
+                 {VARIANTS[variant][0] for variant in opts.variant}]:
+        if not os.access(path, os.X_OK):
+            parser.error(f"{path} is not there: build it with "
+                         "./configure-wrapper.sh [--pristine]")
+    if not (BUILD / "guests/vmlinuz").is_file():
+        parser.error("no guest: run tests/guests/make.sh")
+    return opts
+
+
+def run(*args):
+    """A command that has to work."""
+    done = subprocess.run(args, check=False, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise Wrong(f"{' '.join(args)}: {done.stdout.strip()}")
+    return done.stdout
+
+
+def enter_namespace():
+    """Start again where there is no other network."""
+    if INSIDE not in os.environ:
+        os.environ[INSIDE] = "1"
+        os.execvp("unshare", ["unshare", "-n", sys.executable, *sys.argv])
+    run("ip", "link", "set", "lo", "up")
+    run("ip", "tuntap", "add", "dev", "thrift0", "mode", "tap", "vnet_hdr")
+    run("ip", "addr", "add", f"{HOST}/24", "dev", "thrift0")
+    run("ip", "link", "set", "thrift0", "up")
+
+
+def make_initramfs(tmp):
+    """The guest's, with iperf3 and what that is linked with."""
+    root = pathlib.Path(tmp, "root")
+    shutil.copytree(BUILD / "guests/root", root, symlinks=True)
+    program = shutil.which("iperf3")
+    libraries = [word for word in run("ldd", program).split()
+                 if word.startswith("/")]
+    for name in [program, *libraries]:
+        target = root / name.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(name, target)
+    shutil.copy(ROOT / "tests/guests/init-net", root)
+    path = pathlib.Path(tmp, "initramfs")
+    with path.open("wb") as out:
+        subprocess.run("find . | cpio -o -H newc --quiet", shell=True,
+                       check=True, cwd=root, stdout=out)
+    return path
+
+
+def cpu_seconds(pid):
+    """Of the process's main thread, so far."""
+    stat = pathlib.Path(f"/proc/{pid}/task/{pid}/stat").read_text(
+        encoding="ascii")
+    user, system = stat.rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_ready(vm, serial, timeout=120):
+    """Until the guest's iperf3 listens."""
+    end = time.monotonic() + timeout
+    while True:
+        text = serial.read_text(errors="replace") if serial.exists() else ""
+        if "BAD" in text or "panic" in text or not vm.is_running():
+            raise Wrong(f"the guest says {text[-300:]!r}")
+        if "Server listening" in text:
+            return
+        if time.monotonic() > end:
+            raise Wrong(f"the guest isn't ready, but says {text[-300:]!r}")
+        time.sleep(0.1)
+
+
+def measure(variant, load, initramfs, opts):
+    """(bytes, packets, lost packets, CPU seconds, seconds) of a run."""
+    sys.path.insert(0, str(BUILD / "src/python"))
+    # pylint: disable=import-outside-toplevel,import-error
+    from qemu.machine import QEMUMachine
+
+    build, properties = VARIANTS[variant]
+    with tempfile.TemporaryDirectory() as tmp:
+        serial = pathlib.Path(tmp, "serial")
+        vm = QEMUMachine(
+            str(BUILD / build / "qemu-system-x86_64"), base_temp_dir=tmp,
+            args=["-machine", "q35", "-accel", "tcg", "-cpu", "max",
+                  "-m", "512", "-display", "none", "-nodefaults",
+                  "-netdev", "tap,id=n,ifname=thrift0,script=no,"
+                             "downscript=no,vhost=off",
+                  "-device", f"virtio-net-pci,netdev=n,mac={MAC}"
+                             f"{properties}",
+                  "-chardev", f"file,id=serial,path={serial}",
+                  "-serial", "chardev:serial",
+                  "-kernel", str(BUILD / "guests/vmlinuz"),
+                  "-initrd", str(initramfs),
+                  "-append", "console=ttyS0 quiet panic=-1 net.ifnames=0 "
+                             "ipv6.disable=1 rdinit=/init-net"])
+        vm.launch()
+        try:
+            wait_ready(vm, serial)
+            # What was asked while the last guest went away is unanswered.
+            run("ip", "neigh", "replace", GUEST, "lladdr", MAC, "dev",
+                "thrift0", "nud", "permanent")
+            extra = ["-u", "-b", "0", "-l", str(opts.size)] \
+                if load == "udp" else []
+            before = cpu_seconds(vm.get_pid())
+            out = run("iperf3", "-c", GUEST, "-t", str(opts.seconds),
+                      "--json", *extra)
+            cpu = cpu_seconds(vm.get_pid()) - before
+        finally:
+            vm.shutdown(hard=True)
+    result = json.loads(out)
+    got = result["end"].get("sum_received" if load == "tcp" else "sum")
+    if "error" in result or not got:
+        raise Wrong(f"iperf3: {result.get('error', 'nothing was received')}")
+    lost = got.get("lost_packets", 0)
+    packets = got.get("packets", 0) - lost
+    size = got["bytes"] if load == "tcp" else packets * opts.size
+    if not size:
+        raise Wrong("the guest has received nothing")
+    return size, packets, lost, cpu, got["seconds"]
+
+
+def report(load, variant, runs, opts):
+    """A line: what was received, and what that took."""
+    mbit = [size * 8 / 1e6 / seconds for size, _, _, _, seconds in runs]
+    share = [100 * cpu / seconds for _, _, _, cpu, seconds in runs]
+    if load == "tcp":
+        what, unit = [cpu * 1e9 / size for size, _, _, cpu, _ in runs], \
+            "ns/byte"
+    else:
+        what, unit = [cpu * 1e9 / packets for _, packets, _, cpu, _ in runs], \
+            "ns/packet"
+    name = load if load == "tcp" else f"udp {opts.size}"
+    print(f"{name:8} {variant:9} {spread(mbit, 1):>26} Mbit/s "
+          f"{spread(what, 3 if load == 'tcp' else 0):>24} {unit:9} "
+          f"{spread(share, 0):>14} % of a CPU", flush=True)
+
+
+def main():
+    """Measure, report, write the CSV."""
+    opts = parse_args()
+    rows = []
+    try:
+        enter_namespace()
+        todo = [(load, i, variant) for load in opts.load
+                for i in range(opts.runs) for variant in opts.variant]
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as tmp:
+            initramfs = make_initramfs(tmp)
+            for done, (load, _, variant) in enumerate(todo):
+                left = ((time.monotonic() - began) / done *
+                        (len(todo) - done) if done else 0)
+                print(f"[{done + 1}/{len(todo)}] {load} {variant}"
+                      + (f", {left:.0f} s left" if done else ""),
+                      file=sys.stderr)
+                rows.append((load, variant,
+                             *measure(variant, load, initramfs, opts)))
+    except Wrong as wrong:
+        print(f"guest_net.py: error: {wrong}", file=sys.stderr)
+        return 1
+    for load in opts.load:
+        for variant in opts.variant:
+            report(load, variant, [row[2:] for row in rows
+                                   if row[:2] == (load, variant)], opts)
+    if opts.csv:
+        with opts.csv.open("w", newline="", encoding="utf-8") as file:
+            out = csv.writer(file)
+            out.writerow(("load", "variant", "bytes", "packets", "lost",
+                          "cpu seconds of the main thread", "seconds"))
+            out.writerows(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
