@@ -34,7 +34,8 @@ EXAMPLES = """examples:
   tests/bench/exits.py --variant off --variant on --csv out.csv
 """
 # What is run: build, and what is added to -accel kvm
-VARIANTS = {"pristine": ("pristine", ""), "off": ("patched", ""),
+VARIANTS = {"pristine": ("pristine", ""),
+            "off": ("patched", ",exit-clustering=off"),
             "on": ("patched", ",exit-clustering=on")}
 EXIT = re.compile(rb"^kvm_run_exit .*, reason (\d+)$|"
                   rb"kvm_run_exit cpu_index \d+, reason (\d+)", re.M)
