@@ -1,0 +1,232 @@
+#!/usr/bin/python3
+"""What goes wrong during a migration, and the guest that is unharmed by it.
+
+In each case a Linux guest that checks all memory that it wrote (memwriter.c)
+is migrated, something is broken on the way, and then the guest has to go on at
+the source, and a second migration has to bring it to another QEMU with all of
+its RAM.  Output is TAP.
+
+Exit status: 0 all went right, 1 something did not, 2 wrong use.
+"""
+import argparse
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from exercise import Options, finish
+from migrate_guest import BUILD, Guest, Wrong
+
+EXAMPLES = """examples:
+  tests/guests/faults.py                      the patched build
+  tests/guests/faults.py --variant pristine   the same with stock QEMU
+  tests/guests/faults.py --only channel-cut
+"""
+SLOW = 8 << 20
+
+
+def start_migration(source, uri):
+    """Slowly, so that there is time to break it; it's under way then."""
+    source.vm.cmd("migrate-set-parameters", max_bandwidth=SLOW,
+                  downtime_limit=1)
+    source.vm.cmd("migrate", uri=uri)
+    end = time.monotonic() + 60
+    while source.status().get("ram", {}).get("transferred", 0) < 2 * SLOW:
+        if time.monotonic() > end:
+            raise Wrong("the migration does not begin")
+        time.sleep(0.05)
+
+
+def wait_broken(source, wanted=("failed",), timeout=120):
+    """Until the source knows, and its guest runs."""
+    end = time.monotonic() + timeout
+    while source.status()["status"] not in wanted:
+        if time.monotonic() > end:
+            raise Wrong(f"the migration is {source.status()['status']}, "
+                        f"not {wanted}")
+        time.sleep(0.05)
+    if not source.vm.cmd("query-status")["running"]:
+        raise Wrong("the guest does not run any more")
+
+
+def migrate_again(variant, tmp, source):
+    """To a QEMU that works."""
+    source.wait_passes(source.passes() + 2, 120)
+    with Guest(variant, tmp, Options(), 2) as target:
+        finish(source, target, tmp, Options())
+
+
+def target_killed(variant, tmp):
+    """the target is killed"""
+    with Guest(variant, tmp, Options(), 0) as source:
+        source.wait_passes(2, 120)
+        with Guest(variant, tmp, Options(), 1) as target:
+            start_migration(source, f"unix:{target.socket}")
+            os.kill(target.vm.get_pid(), signal.SIGKILL)
+            wait_broken(source)
+        migrate_again(variant, tmp, source)
+
+
+class Relay:
+    """Between source and target: what it is given, until it's cut."""
+
+    def __init__(self, path, target):
+        # pylint: disable=consider-using-with
+        self.process = subprocess.Popen(
+            ["socat", f"UNIX-LISTEN:{path}", f"UNIX-CONNECT:{target}"])
+        end = time.monotonic() + 20
+        while not os.path.exists(path):
+            if time.monotonic() > end:
+                raise Wrong("socat does not listen")
+            time.sleep(0.02)
+
+    def cut(self):
+        """The connection breaks."""
+        self.process.kill()
+        self.process.wait()
+
+
+def channel_cut(variant, tmp):
+    """the connection breaks"""
+    with Guest(variant, tmp, Options(), 0) as source:
+        source.wait_passes(2, 120)
+        with Guest(variant, tmp, Options(), 1) as target:
+            relay = Relay(f"{tmp}/relay", target.socket)
+            try:
+                start_migration(source, f"unix:{tmp}/relay")
+            finally:
+                relay.cut()
+            wait_broken(source)
+        migrate_again(variant, tmp, source)
+
+
+def cancelled(variant, tmp):
+    """the migration is cancelled, several times"""
+    with Guest(variant, tmp, Options(), 0) as source:
+        source.wait_passes(2, 120)
+        for _ in range(5):
+            start_migration(source, "exec:cat >/dev/null")
+            source.vm.cmd("migrate_cancel")
+            wait_broken(source, ("cancelled",))
+            source.wait_passes(source.passes() + 1, 120)
+        migrate_again(variant, tmp, source)
+
+
+@contextlib.contextmanager
+def small_disk(tmp, size):
+    """A file system that is soon full."""
+    path = pathlib.Path(tmp, "small")
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "thrift",
+                    path], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+def disk_full(variant, tmp):
+    """the disk is full, for a migration to a file and for savevm"""
+    with small_disk(tmp, "24m") as small:
+        disk = small / "disk.qcow2"
+        subprocess.run([BUILD / variant / "qemu-img", "create", "-q", "-f",
+                        "qcow2", disk, "1G"], check=True)
+        with Guest(variant, tmp, Options(
+                "-drive", f"file={disk},if=none,id=disk,format=qcow2"),
+                   0) as source:
+            source.wait_passes(2, 120)
+            source.vm.cmd("migrate", uri=f"file:{small}/snapshot")
+            wait_broken(source)
+            (small / "snapshot").unlink()
+            said = source.monitor("savevm one")
+            if "rror" not in said:
+                raise Wrong(f"savevm to a full disk says {said!r}")
+            if not source.vm.cmd("query-status")["running"]:
+                raise Wrong("the guest does not run after savevm")
+            migrate_again_with_disk(variant, tmp, source, disk)
+
+
+def migrate_again_with_disk(variant, tmp, source, disk):
+    """The same machine at the other end; nothing is written there."""
+    source.wait_passes(source.passes() + 2, 120)
+    opts = Options("-drive", f"file={disk},if=none,id=disk,format=qcow2,"
+                   "file.locking=off")
+    with Guest(variant, tmp, opts, 2) as target:
+        finish(source, target, tmp, opts)
+
+
+def stopped(variant, tmp):
+    """both QEMUs are stopped and continued by signals, again and again"""
+    with Guest(variant, tmp, Options(), 0) as source, \
+            Guest(variant, tmp, Options(), 1) as target:
+        source.wait_passes(2, 120)
+        pids = [guest.vm.get_pid() for guest in (source, target)]
+        done = threading.Event()
+
+        def signals():
+            while not done.wait(0.1):
+                for pid in pids:
+                    os.kill(pid, signal.SIGSTOP)
+                    time.sleep(0.15)
+                    os.kill(pid, signal.SIGCONT)
+
+        thread = threading.Thread(target=signals)
+        thread.start()
+        try:
+            finish(source, target, tmp, Options())
+        finally:
+            done.set()
+            thread.join()
+
+
+CASES = {func.__name__.replace("_", "-"): func for func in
+         (target_killed, channel_cut, cancelled, disk_full, stopped)}
+
+
+def skip(name):
+    """Why a case can't be done here, or None."""
+    if name == "disk-full" and os.geteuid():
+        return "it takes root"
+    return None
+
+
+def main():
+    """Run the cases."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variant", default="patched",
+                        help="the build (default: patched)")
+    parser.add_argument("--only", action="append", choices=CASES,
+                        help="only this case, can be repeated")
+    opts = parser.parse_args()
+    if not os.access(BUILD / opts.variant / "qemu-system-x86_64", os.X_OK):
+        parser.error(f"build/{opts.variant} has no QEMU: build it with "
+                     "./configure-wrapper.sh")
+    if not (BUILD / "guests/initramfs.gz").is_file():
+        parser.error("no guest: run tests/guests/make.sh")
+    cases = opts.only or list(CASES)
+    print(f"1..{len(cases)}", flush=True)
+    failed = 0
+    for number, name in enumerate(cases, 1):
+        title, reason = f"{name}: {CASES[name].__doc__}", skip(name)
+        if reason:
+            print(f"ok {number} {title} # SKIP {reason}", flush=True)
+            continue
+        with tempfile.TemporaryDirectory() as tmp:
+            try:
+                CASES[name](opts.variant, tmp)
+                print(f"ok {number} {title}", flush=True)
+            except Wrong as err:
+                print(f"# {err}\nnot ok {number} {title}", flush=True)
+                failed += 1
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
