@@ -15,14 +15,7 @@ Exit status: 0 built, 1 not built or with such a warning, 2 wrong use.
 EOF
 }
 
-case ${1:-} in
-'') ;;
---help | -h)
-    usage
-    exit 0
-    ;;
-*) usage_error "unknown option '$1'" ;;
-esac
+only_help "$@"
 need_cmd sphinx-build "python3-sphinx python3-sphinx-rtd-theme"
 [ -f "$SRC/docs/conf.py" ] || die "$SRC has no sources: run ./configure-wrapper.sh"
 out=$BUILD/docs log=$BUILD/docs.log

@@ -31,6 +31,18 @@ usage_error() {
     die "$1 (see $ME --help)" 2
 }
 
+# only_help ARGS...: for a command that takes no more than --help.
+only_help() {
+    case ${1:-} in
+    '') ;;
+    --help | -h)
+        usage
+        exit 0
+        ;;
+    *) usage_error "unknown option '$1'" ;;
+    esac
+}
+
 # Everything a user's git configuration or environment could change is kept
 # out, and the committer is fixed: the same queue gives the same commit ids
 # everywhere.

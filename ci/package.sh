@@ -20,14 +20,7 @@ Exit status: 0 made, 1 something is missing, 2 wrong use.
 EOF
 }
 
-case ${1:-} in
-'') ;;
---help | -h)
-    usage
-    exit 0
-    ;;
-*) usage_error "unknown option '$1'" ;;
-esac
+only_help "$@"
 need_cmd dpkg-shlibdeps dpkg-dev
 need_cmd strip binutils
 binary=$BUILD/patched/qemu-system-x86_64

@@ -287,14 +287,14 @@ CASES = {func.__name__.replace("_", "-"): func for func in
           virtio_mem, balloon, free_page_hints, huge_pages)}
 
 
-def main():
-    """Run the cases."""
+def main(all_cases, doc, examples):
+    """Run the cases.  Returns: the exit status"""
     parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
+        description=doc.split("\n", maxsplit=1)[0], epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variant", default="patched",
                         help="the build (default: patched)")
-    parser.add_argument("--only", action="append", choices=CASES,
+    parser.add_argument("--only", action="append", choices=all_cases,
                         help="only this case, can be repeated")
     opts = parser.parse_args()
     if not os.access(BUILD / opts.variant / "qemu-system-x86_64", os.X_OK):
@@ -302,14 +302,14 @@ def main():
                      "./configure-wrapper.sh")
     if not (BUILD / "guests/modules").is_dir():
         parser.error("no guest: run tests/guests/make.sh")
-    cases = opts.only or list(CASES)
+    cases = opts.only or list(all_cases)
     print(f"1..{len(cases)}", flush=True)
     failed = 0
     for number, name in enumerate(cases, 1):
         with tempfile.TemporaryDirectory() as tmp:
-            title = f"{name}: {CASES[name].__doc__}"
+            title = f"{name}: {all_cases[name].__doc__}"
             try:
-                CASES[name](opts.variant, tmp)
+                all_cases[name](opts.variant, tmp)
                 print(f"ok {number} {title}", flush=True)
             except Skip as err:
                 print(f"ok {number} {title} # SKIP {err}", flush=True)
@@ -320,4 +320,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(CASES, __doc__, EXAMPLES))

@@ -8,18 +8,16 @@ its RAM.  Output is TAP.
 
 Exit status: 0 all went right, 1 something did not, 2 wrong use.
 """
-import argparse
 import contextlib
 import os
 import pathlib
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
-from exercise import Options, finish
+from exercise import Options, Skip, finish, main
 from migrate_guest import BUILD, Guest, Wrong
 
 EXAMPLES = """examples:
@@ -132,6 +130,8 @@ def small_disk(tmp, size):
 
 def disk_full(variant, tmp):
     """the disk is full, for a migration to a file and for savevm"""
+    if os.geteuid():
+        raise Skip("it takes root")
     with small_disk(tmp, "24m") as small:
         disk = small / "disk.qcow2"
         subprocess.run([BUILD / variant / "qemu-img", "create", "-q", "-f",
@@ -188,45 +188,5 @@ CASES = {func.__name__.replace("_", "-"): func for func in
          (target_killed, channel_cut, cancelled, disk_full, stopped)}
 
 
-def skip(name):
-    """Why a case can't be done here, or None."""
-    if name == "disk-full" and os.geteuid():
-        return "it takes root"
-    return None
-
-
-def main():
-    """Run the cases."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--variant", default="patched",
-                        help="the build (default: patched)")
-    parser.add_argument("--only", action="append", choices=CASES,
-                        help="only this case, can be repeated")
-    opts = parser.parse_args()
-    if not os.access(BUILD / opts.variant / "qemu-system-x86_64", os.X_OK):
-        parser.error(f"build/{opts.variant} has no QEMU: build it with "
-                     "./configure-wrapper.sh")
-    if not (BUILD / "guests/initramfs.gz").is_file():
-        parser.error("no guest: run tests/guests/make.sh")
-    cases = opts.only or list(CASES)
-    print(f"1..{len(cases)}", flush=True)
-    failed = 0
-    for number, name in enumerate(cases, 1):
-        title, reason = f"{name}: {CASES[name].__doc__}", skip(name)
-        if reason:
-            print(f"ok {number} {title} # SKIP {reason}", flush=True)
-            continue
-        with tempfile.TemporaryDirectory() as tmp:
-            try:
-                CASES[name](opts.variant, tmp)
-                print(f"ok {number} {title}", flush=True)
-            except Wrong as err:
-                print(f"# {err}\nnot ok {number} {title}", flush=True)
-                failed += 1
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(CASES, __doc__, EXAMPLES))

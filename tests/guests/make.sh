@@ -18,14 +18,7 @@ Exit status: 0 all are there, 1 one could not be made, 2 wrong use.
 EOF
 }
 
-case ${1:-} in
-'') ;;
---help | -h)
-    usage
-    exit 0
-    ;;
-*) usage_error "unknown option '$1'" ;;
-esac
+only_help "$@"
 here=$ROOT/tests/guests out=$BUILD/guests
 # In the order they are loaded; one that the kernel has built in is left out.
 modules=(virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev
