@@ -160,6 +160,34 @@ def migrate_again_with_disk(variant, tmp, source, disk):
         finish(source, target, tmp, opts)
 
 
+def ip_link(*args):
+    """ip link, which is quiet if all is well."""
+    subprocess.run(["ip", "link", *args], check=True)
+
+
+def tap_removed(variant, tmp):
+    """a tap device that the guest uses is deleted"""
+    if os.geteuid() or not os.path.exists("/dev/net/tun"):
+        raise Skip("it takes root and /dev/net/tun")
+    name = f"thrift{os.getpid()}"
+    subprocess.run(["ip", "tuntap", "add", name, "mode", "tap"], check=True)
+    device = ["-device", "virtio-net-pci,netdev=net,romfile="]
+    with contextlib.ExitStack() as stack:
+        stack.callback(subprocess.run, ["ip", "link", "delete", name],
+                       check=False, stderr=subprocess.DEVNULL)
+        ip_link("set", name, "up")
+        source = stack.enter_context(Guest(variant, tmp, Options(
+            "-netdev", f"tap,id=net,ifname={name},vnet_hdr=off,script=no,"
+            "downscript=no",
+            *device), 0))
+        source.wait_passes(2, 120)
+        ip_link("delete", name)
+        source.wait_passes(source.passes() + 2, 120)
+        opts = Options("-netdev", "user,id=net", *device)
+        with Guest(variant, tmp, opts, 2) as target:
+            finish(source, target, tmp, opts)
+
+
 def stopped(variant, tmp):
     """both QEMUs are stopped and continued by signals, again and again"""
     with Guest(variant, tmp, Options(), 0) as source, \
@@ -185,7 +213,8 @@ def stopped(variant, tmp):
 
 
 CASES = {func.__name__.replace("_", "-"): func for func in
-         (target_killed, channel_cut, cancelled, disk_full, stopped)}
+         (target_killed, channel_cut, cancelled, disk_full, tap_removed,
+         stopped)}
 
 
 if __name__ == "__main__":
