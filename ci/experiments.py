@@ -4,6 +4,7 @@ Each experiment turns what its bench prints into rows of case, variant, value
 and unit, and rows into lines of the table.  There is a row for each value that
 the bench prints; some print medians only, or median, lowest and highest.
 """
+import csv
 import os
 import re
 import statistics
@@ -77,6 +78,15 @@ class Experiment:
         # pylint: disable=unused-argument
         return True
 
+    def curves(self, rows):
+        """What is drawn over something that grows, or None.
+
+        Returns: name of that, unit, and for each variant a list of pairs of
+        how much of it and (median, least, most)
+        """
+        # pylint: disable=unused-argument
+        return None
+
     def summary(self, rows):
         """(what, stock, ours, ratio) for the table."""
         stock, ours = self.variants
@@ -93,9 +103,8 @@ def csv_lines(text, first):
     """Dictionaries of what benches wrote, behind other output, with
     --csv /dev/stdout; first is how their header begins."""
     header = []
-    for line in text.splitlines():
-        values = line.split(",")
-        if line.startswith(first):
+    for values in csv.reader(text.splitlines()):
+        if ",".join(values).startswith(first):
             header = values
         elif header and len(values) == len(header):
             yield dict(zip(header, values))
@@ -185,6 +194,56 @@ class DirtyMaps(Experiment):
 
     def label(self, case):
         return f"{self.title}, a byte per page and ours: {case}"
+
+
+class Migration(Experiment):
+    """Live migration of a Linux guest that writes."""
+    name, title = "migration", "Live migration, Linux under TCG, 8 GiB"
+    minutes = (4, 12)
+
+    def commands(self, full):
+        rates = [] if full else ["--rate", "2000"]
+        yield [str(ROOT / "tests/bench/migration_time.py"), *rates,
+               "--runs", "5" if full else "3", "--csv", "/dev/stdout"]
+
+    def parse(self, text):
+        return [{"case": f"{row['rate']} pages/s, {what}",
+                 "variant": row["variant"], "value": float(row[field]),
+                 "unit": unit}
+                for row in csv_lines(text, "rate,variant,")
+                for what, field, unit in (
+                    ("until it is complete", "total ms", "ms"),
+                    ("guest stands still", "downtime ms", "ms"),
+                    ("all dirty syncs", "sync ms", "ms"),
+                    ("rounds", "rounds", "rounds"))]
+
+
+class Copies(Experiment):
+    """The copy that stays."""
+    name, title = "copies", "A copy of QEMU's, and memcpy() itself"
+    minutes = (1, 2)
+    targets = ("tests/bench/iov-copy-bench",)
+    variants = ("memcpy", "iov_from_buf")
+
+    def commands(self, full):
+        yield [str(PATCHED / "tests/bench/iov-copy-bench"), "--csv",
+               "--level", "L1,L2,L2:DRAM,DRAM", "--size",
+               "64,1500,9000,65520" if full else "1500,65520", "--align",
+               "misaligned", "--variant", "iov_from_buf", "--runs",
+               "31" if full else "15"]
+
+    def parse(self, text):
+        rows = []
+        for row in csv_lines(text, "source,destination,"):
+            where = row["source"]
+            if row["destination"] != where:
+                where += f" to {row['destination']}"
+            pieces = (f" in pieces of {row['segment_bytes']}"
+                      if row["segments"] != "1" else "")
+            rows += [{"case": f"{where}, {row['bytes']} bytes{pieces}",
+                      "variant": row["variant"], "value": float(row[field]),
+                      "unit": "ns"} for field in ("ns", "ns_min", "ns_max")]
+        return rows
 
 
 class Receive(Experiment):
@@ -302,5 +361,15 @@ class Loops(Experiment):
     def in_table(self, case):
         return not case.startswith("gap") or case.startswith("gap 34,")
 
+    def curves(self, rows):
+        gap = re.compile(r"^gap ?(\d*), ring 3$")
+        found = [(int(match.group(1) or 0), match.group())
+                 for match in map(gap.match, cases(rows)) if match]
+        return ("instructions between two OUTs, in ring 3", "us", {
+            variant: [(length, median(rows, case, variant))
+                      for length, case in sorted(found)]
+            for variant in self.variants})
 
-ALL = [Sync(), DirtyMaps(), Receive(), GuestNet(), Exits(), Loops()]
+
+ALL = [Sync(), DirtyMaps(), Migration(), Receive(), Copies(), GuestNet(),
+       Exits(), Loops()]

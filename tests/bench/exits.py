@@ -6,8 +6,8 @@ boot from, GRUB shows its menu, ISOLINUX says who it is.  Exits for I/O and
 device memory are counted by the trace event kvm_run_exit, so any QEMU can be
 counted, and what the guest says is compared: its debug port's output and its
 text screen have to be the same in all runs, but for numbers that count.
-SeaBIOS prints in threads, whose lines may change places from run to run, so
-its lines are compared in alphabetic order.
+SeaBIOS prints in threads, whose lines may change places from run to run, or
+run into one another, so the port's characters are compared in any order.
 
 Variants alternate, each run is a QEMU of its own.  Times of two machines do
 not compare; the columns of one run do.
@@ -122,8 +122,13 @@ class Run:
 
     def words(self):
         """What is to be the same in all runs."""
-        said = self.said.decode(errors="replace").splitlines(True)
+        said = self.said.decode(errors="replace")
         return "".join(sorted(said)), re.sub(r"\d+", "#", self.screen)
+
+    def lines(self):
+        """The same, for people."""
+        said = self.said.decode(errors="replace")
+        return sorted(said.splitlines()) + self.words()[1].splitlines()
 
 
 def parse_args():
@@ -203,18 +208,16 @@ def report(name, runs):
 
 def same_words(name, runs):
     """Did the guest say the same in all runs?"""
-    words = {run.words(): variant for variant, list_ in runs.items()
+    words = {run.words(): (variant, run) for variant, list_ in runs.items()
              for run in list_}
     if len(words) == 1:
         return True
-    print(f"{name}: what the guest says differs between "
-          f"{', '.join(sorted(set(words.values())))}:", file=sys.stderr)
-    first, *others = words
-    for other in others:
-        for a, b in zip(first, other):
-            sys.stderr.writelines(difflib.unified_diff(
-                a.splitlines(True), b.splitlines(True), words[first],
-                words[other], n=0))
+    (one, first), *others = words.values()
+    for other, run in others:
+        print(f"{name}: what the guest says differs between {one} and "
+              f"{other}:", file=sys.stderr)
+        sys.stderr.writelines(line + "\n" for line in difflib.unified_diff(
+            first.lines(), run.lines(), one, other, n=0, lineterm=""))
     return False
 
 

@@ -1,11 +1,12 @@
 /*
  * A guest program that writes memory and knows what it wrote.
  *
- * memwriter MIB: every page's contents follow from its number and its
+ * memwriter MIB [PAGES]: every page's contents follow from its number and its
  * generation, and the generations are kept apart.  It takes pages at random,
  * checks one, gives it its next generation, and now and then checks all of
  * them.  A page that a migration left behind, old or half new, does not fit
- * its generation.
+ * its generation.  It writes PAGES a second if that is given, else as many as
+ * it can, and checks all of them after each second or each full turn.
  *
  * Prints 'memwriter: pass N sum S' after each full check, S being a checksum of
  * all of the memory, or 'memwriter: BAD page P' and stops.
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mix.h"
@@ -44,8 +46,23 @@ static void check(const uint64_t *page, uint64_t number, uint32_t generation)
     }
 }
 
+/* Sleep until @count pages of @rate per second are due since @start */
+static void keep_pace(const struct timespec *start, uint64_t count,
+                      uint64_t rate)
+{
+    uint64_t ns = start->tv_nsec + count % rate * 1000000000ull / rate;
+    struct timespec due = {
+        .tv_sec = start->tv_sec + count / rate + ns / 1000000000,
+        .tv_nsec = ns % 1000000000,
+    };
+
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL);
+}
+
 int main(int argc, char **argv)
 {
+    uint64_t rate = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
+    struct timespec start;
     uint64_t pages = (argc > 1 ? strtoull(argv[1], NULL, 10) : 32) * 256;
     uint64_t (*memory)[PAGE_WORDS] = mmap(NULL, pages * sizeof(*memory),
                                           PROT_READ | PROT_WRITE,
@@ -64,9 +81,14 @@ int main(int argc, char **argv)
     for (uint64_t pass = 1;; pass++) {
         uint64_t sum = 0;
 
-        for (uint64_t n = 0; n < pages; n++) {
+        clock_gettime(CLOCK_MONOTONIC, &start);
+        for (uint64_t n = 0; n < (rate ? rate : pages); n++) {
             uint64_t i = mix(random++) % pages;
 
+            /* A system call for every page would cost more than the page */
+            if (rate && n % 32 == 0) {
+                keep_pace(&start, n, rate);
+            }
             check(memory[i], i, generation[i]);
             fill(memory[i], i, ++generation[i]);
         }
