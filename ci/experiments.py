@@ -117,7 +117,7 @@ class Sync(Experiment):
 
     def commands(self, full):
         script = str(ROOT / "tests/bench/sync_cost.py")
-        runs = ["--runs", "5" if full else "2"]
+        runs = ["--runs", "5" if full else "4"]
         kvm = [] if no_kvm() else ["--accel", "kvm", "--accel", "kvm-ring"]
         sizes = ["16", "64", "1024"] if full else ["64"]
         for size in sizes:
@@ -313,7 +313,7 @@ class Exits(Experiment):
     def commands(self, full):
         guests = [] if full else ["--guest", "post", "--guest", "isolinux"]
         yield [str(ROOT / "tests/bench/exits.py"), *guests,
-               "--runs", "5" if full else "2", "--csv", "/dev/stdout"]
+               "--runs", "5" if full else "3", "--csv", "/dev/stdout"]
 
     def parse(self, text):
         rows = []
@@ -338,7 +338,7 @@ class Loops(Experiment):
 
     def commands(self, full):
         yield [str(ROOT / "tests/bench/exit_loops.py"),
-               "--runs", "7" if full else "3", *([] if full else
+               "--runs", "7" if full else "5", *([] if full else
                                                  ["--ring", "3"]),
                "--csv", "/dev/stdout"]
 
