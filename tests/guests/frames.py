@@ -3,7 +3,9 @@
 Each QEMU of a chain has a socket of its own.  While a guest moves, frames go
 to both: one of them does not read, or must not let the guest have what it
 reads.  A frame that got lost on the way is sent again, until the guest says
-that it has it, so that in the end it had each frame once and in order.
+that it has it, so that in the end it had each frame once and in order.  Its
+replies are numbered as well: none may be damaged, come again or come late, and
+hardly any may be missing.
 """
 import pathlib
 import select
@@ -15,6 +17,7 @@ import time
 
 DATA = bytes.fromhex("525400123456" "525400000001" "88b5" "0000")
 REPLY = b"\x88\xb6"
+REPLY_HEADER = 40
 SHORTEST, LONGEST = 60, 1514
 # Frames that are under way, and frames for one reply.
 WINDOW = 48
@@ -34,13 +37,17 @@ def mix(number):
 CONTENTS = b"".join(struct.pack("<Q", mix(i)) for i in range(8192))
 
 
-def frame(number):
-    """Frame N."""
+def numbered(head, number):
+    """A frame that begins so, with the length and contents of number N."""
     word = mix(number)
     length = SHORTEST + word % (LONGEST - SHORTEST + 1)
     start = (word >> 32) % 32768
-    head = DATA + struct.pack("<Q", number)
     return head + CONTENTS[start:start + length - len(head)]
+
+
+def frame(number):
+    """Frame N."""
+    return numbered(DATA + struct.pack("<Q", number), number)
 
 
 class Link:
@@ -64,8 +71,17 @@ class Link:
                 return
             self.sent += 1
 
+    def received(self, most):
+        """Packets that are there."""
+        for _ in range(most):
+            try:
+                yield self.socket.recv(2048)
+            except OSError:
+                return
+
 
 class Feeder:
+    # pylint: disable=too-many-instance-attributes
     """Sends until it is closed.
 
     There is one reply for so many frames.  Where each frame has one, the
@@ -78,6 +94,7 @@ class Feeder:
         self.links = {}
         self.lock = threading.Lock()
         self.acked = self.octets = 0
+        self.heard, self.missing = None, 0
         self.problem = None
         self.progress = time.monotonic()
         self.done = threading.Event()
@@ -111,11 +128,25 @@ class Feeder:
                 f"remote.path={link.mine}",
                 "-device", f"virtio-net-pci,netdev=net,romfile={direct}"]
 
+    def hear(self, packet, number):
+        """A reply with that number is the next, but for some that are lost."""
+        if packet != numbered(packet[:REPLY_HEADER], number):
+            self.problem = f"reply {number} is damaged"
+        elif self.heard is not None and number <= self.heard:
+            self.problem = f"reply {number} came after reply {self.heard}"
+        elif self.heard is not None:
+            missing = number - self.heard - 1
+            self.missing += missing
+            if missing > WINDOW:
+                self.problem = f"{missing} replies before {number} are missing"
+        self.heard = number
+
     def reply(self, packet):
         """The guest says what it has."""
         if packet[12:14] != REPLY:
             return
-        have, octets = struct.unpack_from("<QQ", packet, 16)
+        have, octets, number = struct.unpack_from("<QQQ", packet, 16)
+        self.hear(packet, number)
         if have > self.acked:
             self.octets += sum(len(frame(i)) for i in range(self.acked, have))
             self.acked, self.progress = have, time.monotonic()
@@ -129,18 +160,29 @@ class Feeder:
             links = list(self.links.values())
             ready = select.select([link.socket for link in links], [], [],
                                   0.005)[0]
-            for source in ready:
-                try:
-                    for _ in range(WINDOW):
-                        self.reply(source.recv(2048))
-                except OSError:
-                    pass
+            for link in links:
+                if link.socket in ready:
+                    for packet in link.received(WINDOW):
+                        self.reply(packet)
             if time.monotonic() - self.progress > PATIENCE:
                 self.progress = time.monotonic()
                 for link in links:
                     link.sent = self.acked
             for link in links:
                 link.send(self.acked)
+
+    def rewind(self, acked):
+        """The guest, which is stopped, is again what it was when it had these.
+        """
+        with self.lock:
+            for link in self.links.values():
+                for _ in link.received(1 << 20):
+                    pass
+                link.sent = acked
+            self.octets -= sum(len(frame(i))
+                               for i in range(acked, self.acked))
+            self.acked, self.heard = acked, None
+            self.progress = time.monotonic()
 
     def check(self, had, timeout=30):
         """What is wrong, if more than a window has to go through since then.

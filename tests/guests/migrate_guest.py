@@ -64,6 +64,7 @@ class Guest:
         self.variant = variant
         self.serial = pathlib.Path(tmp, f"serial-{number}")
         self.socket = pathlib.Path(tmp, f"migrate-{number}")
+        self.uri = f"unix:{self.socket}"
         self.guest = opts.guest
         programs = ["modules"] if opts.feeder or opts.modules else []
         programs += [f"netreader:{opts.feeder.replies}"] if opts.feeder else []
@@ -89,7 +90,7 @@ class Guest:
                      f"file={BUILD / 'guests/ramwriter'},if=ide,format=raw"]
         if number:
             args += [] if running else ["-S"]
-            args += ["-incoming", f"unix:{self.socket}"]
+            args += ["-incoming", self.uri]
         binary = BUILD / variant / "qemu-system-x86_64"
         args += opts.feeder.arguments(number, binary) if opts.feeder else []
         args += opts.extra
@@ -172,7 +173,7 @@ def migrate(source, target, opts, watch=None):
     """
     source.vm.cmd("migrate-set-parameters", max_bandwidth=opts.bandwidth << 20,
                   downtime_limit=100)
-    source.vm.cmd("migrate", uri=f"unix:{target.socket}")
+    source.vm.cmd("migrate", uri=target.uri)
     end, opened = time.monotonic() + 120, False
     while True:
         if watch:
@@ -208,6 +209,8 @@ def hop(source, target, tmp, opts):
     before = source.screen(tmp)
     syncs = migrate(source, target, opts,
                     lambda: source.screen(tmp) if opts.display else None)
+    if target.uri.startswith("file:"):
+        target.vm.cmd("migrate-incoming", uri=target.uri)
     wait_incoming(target)
     sent, got = source.ram_digest(tmp), target.ram_digest(tmp)
     if sent != got:
@@ -224,7 +227,8 @@ def hop(source, target, tmp, opts):
         problem = opts.feeder.check(had)
         if problem:
             raise Wrong(problem)
-        print(f"# {opts.feeder.acked} frames, {opts.feeder.octets} bytes")
+        print(f"# {opts.feeder.acked} frames, {opts.feeder.octets} bytes, "
+              f"{opts.feeder.heard} replies, {opts.feeder.missing} missing")
 
 
 def walk(path, opts):

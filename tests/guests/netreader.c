@@ -3,9 +3,10 @@
  *
  * netreader INTERFACE EVERY: frame N has an EtherType of its own, N at byte 16,
  * and a length and contents that follow from N (see frames.py, which sends
- * them).  They have to come in order; after one of EVERY, the number of the next
- * and the bytes of all that came before it go back.  What comes again or too
- * early is checked and dropped.
+ * them).  They have to come in order; after one of EVERY, a reply goes back with
+ * the number of the next and the bytes of all that came before it.  Replies are
+ * numbered as well, at byte 32, and have lengths and contents of their own in the
+ * same way.  What comes again or too early is checked and dropped.
  *
  * Prints 'netreader: ready' and 'netreader: frames N bytes B' now and then, or
  * 'netreader: BAD frame N' and stops.
@@ -27,6 +28,7 @@
 #define TYPE_DATA 0x88b5
 #define TYPE_REPLY 0x88b6
 #define HEADER 24
+#define REPLY_HEADER 40
 #define SHORTEST 60
 #define LONGEST 1514
 #define REPORT 10000
@@ -36,9 +38,31 @@ static uint64_t contents[8192];
 struct reply {
     unsigned char to[6], from[6];
     uint16_t type, pad;
-    uint64_t next, bytes;
-    unsigned char fill[SHORTEST - 32];
+    uint64_t next, bytes, number;
+    unsigned char fill[LONGEST - REPLY_HEADER];
 } __attribute__((packed));
+
+static ssize_t length_of(uint64_t number)
+{
+    return SHORTEST + mix(number) % (LONGEST - SHORTEST + 1);
+}
+
+static char *contents_of(uint64_t number)
+{
+    return (char *)contents + (mix(number) >> 32) % 32768;
+}
+
+static int answer(int fd, struct reply *reply)
+{
+    ssize_t length = length_of(reply->number);
+
+    memcpy(reply->fill, contents_of(reply->number), length - REPLY_HEADER);
+    if (send(fd, reply, length, 0) != length) {
+        return 0;
+    }
+    reply->number++;
+    return 1;
+}
 
 static void bad(const char *what, uint64_t number)
 {
@@ -72,18 +96,16 @@ int main(int argc, char **argv)
     printf("netreader: ready\n");
     for (;;) {
         ssize_t got = recv(fd, frame, sizeof(frame), 0);
-        uint64_t number, word;
+        uint64_t number;
         ssize_t length;
 
         if (got < SHORTEST) {
             bad("length", got);
         }
         memcpy(&number, frame + 16, sizeof(number));
-        word = mix(number);
-        length = SHORTEST + word % (LONGEST - SHORTEST + 1);
+        length = length_of(number);
         if (got != length ||
-            memcmp(frame + HEADER, (char *)contents + (word >> 32) % 32768,
-                   length - HEADER)) {
+            memcmp(frame + HEADER, contents_of(number), length - HEADER)) {
             bad("frame", number);
         }
         if (number == reply.next) {
@@ -94,7 +116,7 @@ int main(int argc, char **argv)
                        reply.next, reply.bytes);
             }
         }
-        if (reply.next % every == 0 && send(fd, &reply, sizeof(reply), 0) != sizeof(reply)) {
+        if (reply.next % every == 0 && !answer(fd, &reply)) {
             bad("reply", number);
         }
     }
