@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Configure and build one variant: patched from build/src, pristine or
+# Configure and build one variant: patched and asan from build/src, pristine or
 # topic-NAME from a tree of their own.
 set -euo pipefail
 # shellcheck source=ci/env.sh
@@ -11,11 +11,13 @@ examples:
   ci/build.sh                            build/patched/qemu-system-x86_64
   ci/build.sh --variant pristine         the same pin without the queue
   ci/build.sh --profile lean             few features, quick
+  ci/build.sh --variant asan             patched, lean, with AddressSanitizer
+                                         and UndefinedBehaviorSanitizer
   ci/build.sh -- --enable-asan           more configure arguments
 
 options:
-  --variant NAME          patched (default), pristine or topic-NAME
-  --profile server|lean   features (default: server)
+  --variant NAME          patched (default), asan, pristine or topic-NAME
+  --profile server|lean   features (default: server; of asan: lean)
   --target T              a ninja target (default: all)
   -- ARGS                 passed on to QEMU's configure
 
@@ -24,7 +26,7 @@ Exit status: 0 built, 1 it does not build, 2 wrong use.
 EOF
 }
 
-variant=patched profile=server target=all extra=()
+variant=patched profile='' target=all extra=()
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h)
@@ -49,9 +51,13 @@ done
 # Sources and objects always lie side by side as src and NAME, so that both
 # variants compile '../src/...' and share what ccache holds.
 case $variant in
-patched) src=$SRC obj=$BUILD/patched ;;
+patched | asan) src=$SRC obj=$BUILD/$variant ;;
 pristine | topic-* | every) src=$BUILD/$variant.d/src obj=$BUILD/$variant.d/obj ;;
 *) usage_error "no variant '$variant'" ;;
+esac
+case $variant in
+asan) profile=${profile:-lean} ;;
+*) profile=${profile:-server} ;;
 esac
 [ -x "$src/configure" ] || die "$src has no sources: run ./configure-wrapper.sh"
 
@@ -77,6 +83,9 @@ esac
 # Whether a commit builds and passes is known in a third of the time without
 # what makes it fast; the queue's tip is built and tested as it is used, too.
 [ "$variant" != every ] || args+=(-Doptimization=0 --disable-debug-info)
+# gcc warns of more with sanitizers, and not always rightly.
+[ "$variant" != asan ] || args+=(--enable-asan --enable-ubsan --disable-werror
+    -Doptimization=1)
 [ "$(uname -m)" = x86_64 ] || die "this host is $(uname -m): qemu-thrift is built on x86-64"
 need_cmd ninja ninja-build
 
@@ -118,7 +127,7 @@ for dir in "${firmware[@]}"; do
     mkdir -p "$obj/qemu-bundle${dir%/*}"
     ln -sfn "$dir" "$obj/qemu-bundle$dir"
 done
-if [ "$variant" != patched ] && [ "$variant" != every ]; then
+if [ "$obj" = "$BUILD/$variant.d/obj" ] && [ "$variant" != every ]; then
     ln -sfn "$variant.d/obj" "$BUILD/$variant"
 fi
 

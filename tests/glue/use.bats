@@ -7,10 +7,12 @@ COMMANDS=(configure-wrapper.sh ci/apply.sh ci/apt_private.py ci/base.sh ci/bench
     ci/boot.py
     ci/build.sh ci/check ci/checkpatch.py ci/deps.sh ci/docs.sh ci/every-patch.sh
     ci/export.sh
-    ci/lint.py ci/mail.py ci/package.sh ci/rebase.sh ci/unit_tests.py)
+    ci/lint.py ci/mail.py ci/package.sh ci/rebase.sh ci/unit_tests.py
+    tests/guests/soak.py)
 
 setup() {
     tiny clone
+    cp -a "$MAIN/tests/guests" tests
 }
 
 # each FUNCTION, with a line of stdin as arguments; all that fail are told.
@@ -54,7 +56,7 @@ waits() { # COMMAND [ARGUMENTS...]
 }
 
 @test "the commands below are all there are" {
-    have=$(find configure-wrapper.sh ci -maxdepth 1 -type f -perm -u+x | sort)
+    have=$(find configure-wrapper.sh ci tests/guests/soak.py -maxdepth 1 -type f -perm -u+x | sort)
     same "$have" "$(printf '%s\n' "${COMMANDS[@]}" | sort)"
 }
 
@@ -90,6 +92,9 @@ ci/every-patch.sh --topic
 ci/rebase.sh --tarball
 ci/rebase.sh --topic
 ci/rebase.sh --show
+tests/guests/soak.py --variant
+tests/guests/soak.py --minutes
+tests/guests/soak.py --seed
 END
 }
 
@@ -110,6 +115,10 @@ ci/lint.py --rule gamma
 ci/lint.py --root gamma
 ci/check --only gamma
 ci/boot.py gamma
+tests/guests/soak.py --variant gamma
+tests/guests/soak.py --minutes 0
+tests/guests/soak.py --minutes nan
+tests/guests/soak.py --seed gamma
 END
     run -2 ci/apply.sh --variant topic-gamma
     one_line "no topic 'gamma' in series; it has: alpha beta"

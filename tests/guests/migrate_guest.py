@@ -83,7 +83,7 @@ class Guest:
                      "-initrd", str(BUILD / "guests/initramfs.gz"),
                      "-append", "console=tty0 console=ttyS0 quiet panic=-1 "
                                 "vt.global_cursor_default=0 net.ifnames=0 "
-                                "ipv6.disable=1 "
+                                "ipv6.disable=1 no_timer_check "
                      + " ".join(f"thrift={name}" for name in programs)]
         else:
             args += ["-machine", "pc-i440fx-10.2", "-snapshot", "-drive",
