@@ -8,6 +8,10 @@ counted, and what the guest says is compared: its debug port's output and its
 text screen have to be the same in all runs, but for numbers that count.
 SeaBIOS prints in threads, whose lines may change places from run to run, or
 run into one another, so the port's characters are compared in any order.
+Debian's QEMUs of other suites, which ci/peer.sh puts in build/peer-SUITE, are
+counted in the same runs where they are there.  Each has firmware of its own,
+so what a guest says is compared among the runs of a peer, and among those of
+pristine and patched, not between the two.
 
 Variants alternate, each run is a QEMU of its own.  Times of two machines do
 not compare; the columns of one run do.
@@ -32,11 +36,15 @@ EXAMPLES = """examples:
   tests/bench/exits.py                       all guests that are installed
   tests/bench/exits.py --guest post --runs 5
   tests/bench/exits.py --variant off --variant on --csv out.csv
+  tests/bench/exits.py --variant peer-trixie --variant on
 """
 # What is run: build, and what is added to -accel kvm
 VARIANTS = {"pristine": ("pristine", ""),
             "off": ("patched", ",exit-clustering=off"),
             "on": ("patched", ",exit-clustering=on")}
+OURS = frozenset(VARIANTS)
+VARIANTS.update((path.parent.name, (path.parent.name, "")) for path in
+                sorted(BUILD.glob("peer-*/qemu-system-x86_64")))
 EXIT = re.compile(rb"^kvm_run_exit .*, reason (\d+)$|"
                   rb"kvm_run_exit cpu_index \d+, reason (\d+)", re.M)
 KVM_EXIT_IO, KVM_EXIT_MMIO = b"2", b"6"
@@ -140,7 +148,7 @@ def parse_args():
                         help="only this guest, can be repeated")
     parser.add_argument("--variant", action="append", choices=VARIANTS,
                         help="only this one, can be repeated; off and on are "
-                             "the patched build's")
+                             "the patched build's, ci/peer.sh gets peers")
     parser.add_argument("--runs", type=int, default=3,
                         help="runs of each case (default: 3)")
     parser.add_argument("--timeout", type=int, default=120, metavar="S",
@@ -201,13 +209,25 @@ def report(name, runs):
         exits = [run.ports + run.mmio for run in list_]
         median = statistics.median(exits)
         base = base or median
-        print(f"{name:8} {variant:9} {spread(exits, 0):>24} "
+        print(f"{name:8} {variant:13} {spread(exits, 0):>24} "
               f"{100 * (median / base - 1):+5.0f} % "
               f"{spread([run.seconds for run in list_], 1):>18} s", flush=True)
 
 
 def same_words(name, runs):
-    """Did the guest say the same in all runs?"""
+    """Did the guest say the same in all runs with the same firmware?"""
+    families = {}
+    for variant, list_ in runs.items():
+        family = "" if variant in OURS else variant
+        families.setdefault(family, {})[variant] = list_
+    fine = True
+    for family in families.values():
+        fine &= same_in(name, family)
+    return fine
+
+
+def same_in(name, runs):
+    """The same of these variants; a difference is shown."""
     words = {run.words(): (variant, run) for variant, list_ in runs.items()
              for run in list_}
     if len(words) == 1:
@@ -226,7 +246,7 @@ def main():
     opts = parse_args()
     fine = True
     rows = []
-    print(f"{'guest':8} {'variant':9} {'exits':>24} {'':>7} {'time':>18}")
+    print(f"{'guest':8} {'variant':13} {'exits':>24} {'':>7} {'time':>18}")
     for name, kind in chosen_guests(opts):
         try:
             runs = measure(name, kind, opts)

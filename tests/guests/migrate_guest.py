@@ -12,7 +12,11 @@ the display's memory is compared as well, and what a display would show.
 guest checks each (netreader.c), and has to get all of them, in order.
 --display has the guest draw in a mode in which QEMU keeps a picture of its
 own, and looks at it while it migrates: before and after the hop the pictures
-are equal only if all that was drawn was found dirty.  Output is TAP.
+are equal only if all that was drawn was found dirty.
+
+Debian's QEMUs, which ci/peer.sh puts in build/peer-SUITE, can be on the path
+like builds; --machine has to name a machine type that all of them know.
+Output is TAP.
 
 Exit status: 0 all hops right, 1 one was not, 2 wrong use.
 """
@@ -23,6 +27,7 @@ import itertools
 import os
 import pathlib
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -39,7 +44,10 @@ EXAMPLES = """examples:
   tests/guests/migrate_guest.py --guest ramwriter --accel kvm-ring
   tests/guests/migrate_guest.py --path patched,pristine --hops 10 \
       --network --display
+  tests/guests/migrate_guest.py --path patched,peer-trixie,patched \
+      --machine pc-q35-10.0 --network --device virtio-balloon-pci
 """
+MACHINES = {"linux": "pc-q35-10.2", "ramwriter": "pc-i440fx-10.2"}
 # A ring that never gets full: some nested KVM (kvm_pvm) loses entries when it
 # does, with any QEMU.
 ACCELS = {"tcg": "tcg", "kvm": "kvm",
@@ -73,20 +81,20 @@ class Guest:
         # KVM writes the clock that SeaBIOS asks for when a VM goes on.
         cpu = "max,kvmclock=off" if "kvm" in opts.accel else "max"
         args = ["-accel", ACCELS[opts.accel], "-m", opts.mem, "-cpu", cpu,
+                "-machine", opts.machine or MACHINES[self.guest],
                 "-display", "none", "-nodefaults",
                 "-vga", "std",
                 "-chardev", f"file,id=serial,path={self.serial}",
                 "-serial", "chardev:serial"]
         if self.guest == "linux":
-            args += ["-machine", "pc-q35-10.2",
-                     "-kernel", str(BUILD / "guests/vmlinuz"),
+            args += ["-kernel", str(BUILD / "guests/vmlinuz"),
                      "-initrd", str(BUILD / "guests/initramfs.gz"),
                      "-append", "console=tty0 console=ttyS0 quiet panic=-1 "
                                 "vt.global_cursor_default=0 net.ifnames=0 "
                                 "ipv6.disable=1 no_timer_check "
                      + " ".join(f"thrift={name}" for name in programs)]
         else:
-            args += ["-machine", "pc-i440fx-10.2", "-snapshot", "-drive",
+            args += ["-snapshot", "-drive",
                      f"file={BUILD / 'guests/ramwriter'},if=ide,format=raw"]
         if number:
             args += [] if running else ["-S"]
@@ -258,6 +266,14 @@ def walk(path, opts):
     return 0
 
 
+def knows(variant, machine):
+    """Does that QEMU have this machine type?"""
+    told = subprocess.run([BUILD / variant / "qemu-system-x86_64",
+                           "-machine", "help"],
+                          check=True, text=True, stdout=subprocess.PIPE)
+    return machine in re.findall(r"^(\S+) ", told.stdout, re.M)
+
+
 def main():
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -280,17 +296,28 @@ def main():
     parser.add_argument("--hops", type=int, metavar="N",
                         help="migrate that often, on the path over and over "
                              "(default: once through it)")
-    parser.set_defaults(feeder=None, modules=False, extra=[])
+    parser.set_defaults(feeder=None)
+    parser.add_argument("--machine", help="a machine type (default: "
+                        f"{', '.join(MACHINES.values())} for ramwriter)")
+    parser.add_argument("--device", action="append", default=[],
+                        help="add this device, can be repeated")
     parser.add_argument("--network", action="store_true",
                         help="have the guest take in frames")
     parser.add_argument("--display", action="store_true",
                         help="have the guest draw")
     opts = parser.parse_args()
+    opts.extra = [arg for device in opts.device for arg in ("-device", device)]
+    opts.modules = bool(opts.device)
     path = opts.path.split(",")
     for variant in path:
         if not os.access(BUILD / variant / "qemu-system-x86_64", os.X_OK):
             parser.error(f"build/{variant} has no QEMU: build it with "
-                         "./configure-wrapper.sh")
+                         "./configure-wrapper.sh, or get a peer with "
+                         "ci/peer.sh")
+        if not knows(variant, opts.machine or MACHINES[opts.guest]):
+            parser.error(f"build/{variant} does not know "
+                         f"{opts.machine or MACHINES[opts.guest]}: name an "
+                         "older machine type with --machine")
     if len(path) < 2:
         parser.error("--path wants two builds or more")
     if opts.hops is not None:
