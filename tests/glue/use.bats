@@ -7,8 +7,8 @@ COMMANDS=(configure-wrapper.sh ci/apply.sh ci/apt_private.py ci/base.sh ci/bench
     ci/boot.py
     ci/build.sh ci/check ci/checkpatch.py ci/deps.sh ci/docs.sh ci/every-patch.sh
     ci/export.sh
-    ci/lint.py ci/mail.py ci/package.sh ci/rebase.sh ci/unit_tests.py
-    tests/guests/soak.py)
+    ci/lint.py ci/mail.py ci/package.sh ci/peer.sh ci/rebase.sh
+    ci/unit_tests.py tests/guests/soak.py)
 
 setup() {
     tiny clone

@@ -33,7 +33,7 @@ class Options:
     """What Guest and migrate() want to know."""
     # pylint: disable=too-few-public-methods
     guest, accel, mem, working_set, bandwidth = "linux", "tcg", "192M", 32, 200
-    feeder, display, modules, machine = None, False, False, None
+    feeder, display, modules, machine, cpu = None, False, False, None, "max"
 
     def __init__(self, *extra):
         self.extra = list(extra)

@@ -16,6 +16,8 @@ are equal only if all that was drawn was found dirty.
 
 Debian's QEMUs, which ci/peer.sh puts in build/peer-SUITE, can be on the path
 like builds; --machine has to name a machine type that all of them know.
+Screens are compared within a release only: 11.1 draws text with less colours
+than 10.2 does, of the same memory.
 Output is TAP.
 
 Exit status: 0 all hops right, 1 one was not, 2 wrong use.
@@ -79,7 +81,7 @@ class Guest:
         programs += ["screenwriter"] if opts.display else []
         programs += [f"memwriter:{opts.working_set}"]
         # KVM writes the clock that SeaBIOS asks for when a VM goes on.
-        cpu = "max,kvmclock=off" if "kvm" in opts.accel else "max"
+        cpu = opts.cpu + ",kvmclock=off" * ("kvm" in opts.accel)
         args = ["-accel", ACCELS[opts.accel], "-m", opts.mem, "-cpu", cpu,
                 "-machine", opts.machine or MACHINES[self.guest],
                 "-display", "none", "-nodefaults",
@@ -211,6 +213,13 @@ def wait_incoming(guest):
         time.sleep(0.05)
 
 
+def release(guest):
+    """The release of its QEMU: what a screen looks like is not its guest's
+    alone."""
+    version = guest.vm.cmd("query-version")["qemu"]
+    return version["major"], version["minor"]
+
+
 def hop(source, target, tmp, opts):
     """One migration; the target runs the guest after it."""
     had = opts.feeder.acked if opts.feeder else 0
@@ -224,7 +233,9 @@ def hop(source, target, tmp, opts):
     if sent != got:
         raise Wrong(f"guest RAM differs: {sent} sent, {got} arrived")
     screen = source.screen(tmp)
-    if screen != target.screen(tmp):
+    if release(source) != release(target):
+        print("# two releases may draw differently: screens not compared")
+    elif screen != target.screen(tmp):
         raise Wrong("the screens differ")
     if opts.display and screen == before:
         raise Wrong("the guest did not draw")
@@ -299,6 +310,9 @@ def main():
     parser.set_defaults(feeder=None)
     parser.add_argument("--machine", help="a machine type (default: "
                         f"{', '.join(MACHINES.values())} for ramwriter)")
+    parser.add_argument("--cpu", default="max",
+                        help="a CPU model (default: %(default)s); some hosts' "
+                             "KVM refuses max with a machine type of 10.0")
     parser.add_argument("--device", action="append", default=[],
                         help="add this device, can be repeated")
     parser.add_argument("--network", action="store_true",
