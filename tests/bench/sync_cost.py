@@ -43,9 +43,11 @@ EXAMPLES = """examples:
   tests/bench/sync_cost.py --accel kvm --csv out.csv
   tests/bench/sync_cost.py --size 64 --dirty 1024 --accel kvm
   tests/bench/sync_cost.py --patched /usr/bin/qemu-system-x86_64
+  tests/bench/sync_cost.py --pristine build/peer-trixie/qemu-system-x86_64
 """
-EVENT = re.compile(r"^(\S+)Z migration_bitmap_sync_(start|end)"
-                   r"(?: dirty_pages (\d+))?", re.M)
+# With a date, or, up to 10.0, as 'pid@seconds:'
+EVENT = re.compile(r"^(?:(\S+)Z |\d+@([\d.]+):)migration_bitmap_sync_"
+                   r"(start|end)(?: dirty_pages (\d+))?", re.M)
 # What a migration may send in a second: while the guest is at it, and then
 SLOW, FAST = 32 << 10, 200 << 20
 ACCELS = {"tcg": "tcg", "kvm": "kvm", "kvm-ring": "kvm,dirty-ring-size=4096"}
@@ -212,7 +214,9 @@ def sync_times(binary, accel, size_kib, library, opts):
             args=[
                 "-machine", f"{machine},memory-backend=m",
                 "-accel", ACCELS[accel],
-                "-cpu", "max,host-phys-bits=off,phys-bits=46",
+                # Some hosts' KVM refuses the MSR as QEMU up to 10.0 sets it
+                "-cpu", "max,host-phys-bits=off,phys-bits=46,"
+                        "arch-capabilities=off",
                 "-object", f"memory-backend-ram,id=m,size={size_kib}K,"
                            "reserve=off",
                 "-m", f"{size_kib}K", "-S", "-nodefaults", "-display", "none",
@@ -246,8 +250,9 @@ def sync_times(binary, accel, size_kib, library, opts):
 def read_times(trace, kernel):
     """(all, QEMU's own) microseconds and dirty pages of each sync."""
     times, start = [], None
-    for stamp, what, pages in EVENT.findall(trace):
-        when = datetime.fromisoformat(stamp + "+00:00").timestamp()
+    for date, seconds, what, pages in EVENT.findall(trace):
+        when = (float(seconds) if seconds else
+                datetime.fromisoformat(date + "+00:00").timestamp())
         if what == "start":
             start = when
         else:
