@@ -113,7 +113,7 @@ def csv_lines(text, first):
 class Sync(Experiment):
     """A dirty sync of an idle guest."""
     name, title = "sync", "Dirty sync of an idle guest"
-    minutes = (3, 16)
+    minutes = (2, 16)
 
     def commands(self, full):
         script = str(ROOT / "tests/bench/sync_cost.py")
@@ -199,12 +199,12 @@ class DirtyMaps(Experiment):
 class Migration(Experiment):
     """Live migration of a Linux guest that writes."""
     name, title = "migration", "Live migration, Linux under TCG, 8 GiB"
-    minutes = (4, 12)
+    minutes = (2, 10)
 
     def commands(self, full):
-        rates = [] if full else ["--rate", "2000"]
+        rates = [] if full else ["--rate", "5000"]
         yield [str(ROOT / "tests/bench/migration_time.py"), *rates,
-               "--runs", "5" if full else "3", "--csv", "/dev/stdout"]
+               "--runs", "7" if full else "5", "--csv", "/dev/stdout"]
 
     def parse(self, text):
         return [{"case": f"{row['rate']} pages/s, {what}",
@@ -249,7 +249,7 @@ class Copies(Experiment):
 class Receive(Experiment):
     """What a packet costs virtio-net."""
     name, title = "receive", "CPU time of a packet"
-    minutes = (3, 12)
+    minutes = (2, 10)
     targets = ("tests/qtest/virtio-net-rx-bench",)
     # The median; NAME.txt has the distance between the quartiles as well.
     LINE = re.compile(r"^(tap|dgram|stream) +(\S+) (pristine|patched) +(\d+) ",
@@ -273,7 +273,7 @@ class Receive(Experiment):
 class GuestNet(Experiment):
     """A Linux guest that receives from iperf3."""
     name, title = "guest-net", "Linux guest under TCG, iperf3 over tap"
-    minutes = (3, 8)
+    minutes = (2, 6)
 
     def missing(self):
         if os.geteuid() or not os.path.exists("/dev/net/tun"):
@@ -304,7 +304,7 @@ class GuestNet(Experiment):
 class Exits(Experiment):
     """Exits of firmware and boot loaders."""
     name, title = "exits", "Exits to userspace"
-    minutes = (3, 8)
+    minutes = (2, 6)
     variants = ("pristine", "on")
 
     def missing(self):
@@ -330,7 +330,7 @@ class Exits(Experiment):
 class Loops(Experiment):
     """Loops that do nothing but exit."""
     name, title = "loops", "Time of a loop's turn"
-    minutes = (4, 14)
+    minutes = (2, 10)
     variants = ("off", "on")
 
     def missing(self):

@@ -107,7 +107,8 @@ def draw(experiment, rows, path):
             bars(axes, experiment, rows, unit)
         if found:
             lines(all_axes[-1, 0], experiment, found)
-        all_axes[0, 0].set_title(experiment.title, color=INK, loc="left")
+        all_axes[0, 0].set_title(experiment.title, color=INK, loc="left",
+                                 pad=26)
         all_axes[0, 0].legend(frameon=False, loc="lower right",
                               bbox_to_anchor=(1, 1), ncols=2)
         figure.tight_layout()

@@ -52,7 +52,7 @@ def parse_args():
                         help="guest RAM (default: %(default)s)")
     parser.add_argument("--rate", action="append", type=int, metavar="PAGES",
                         help="pages that the guest writes in a second, can be "
-                             "repeated (default: 100, 2000 and 10000)")
+                             "repeated (default: 100, 5000 and 20000)")
     parser.add_argument("--working-set", type=int, default=256, metavar="MIB",
                         help="where it writes them (default: 256)")
     parser.add_argument("--bandwidth", type=int, default=200, metavar="MIB/S",
@@ -68,7 +68,7 @@ def parse_args():
                         help="write each run here")
     opts = parser.parse_args()
     opts.variant = opts.variant or list(VARIANTS)
-    opts.rate = opts.rate or [100, 2000, 10000]
+    opts.rate = opts.rate or [100, 5000, 20000]
     if min(opts.runs, opts.working_set, opts.bandwidth, opts.downtime) < 1:
         parser.error("--runs, --working-set, --bandwidth and --downtime are "
                      "at least 1")
