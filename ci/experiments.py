@@ -44,6 +44,17 @@ def number(value):
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+def peers(rows):
+    """QEMUs of Debian's that were measured, too: see ci/peer.sh."""
+    return sorted({row["variant"] for row in rows
+                   if row["variant"].startswith("peer-")})
+
+
+def times(stock, ours):
+    """How much more that is, by the medians."""
+    return f"{number(stock[0] / ours[0])}x" if ours[0] else ""
+
+
 def cell(found, unit):
     """'median (least-most) unit'"""
     middle, least, most = map(number, found)
@@ -95,8 +106,13 @@ class Experiment:
             if not (a and b and self.in_table(case)):
                 continue
             unit = next(row["unit"] for row in rows if row["case"] == case)
-            ratio = f"{number(a[0] / b[0])}x" if b[0] else ""
-            yield self.label(case), cell(a, unit), cell(b, unit), ratio
+            yield (self.label(case), cell(a, unit), cell(b, unit),
+                   times(a, b))
+            for peer in peers(rows):
+                c = median(rows, case, peer)
+                if c:
+                    yield (f"{self.label(case)}, {peer}", cell(c, unit),
+                           cell(b, unit), times(c, b))
 
 
 def csv_lines(text, first):
