@@ -77,12 +77,12 @@ def lines(axes, experiment, found):
     """A line for each variant, and its spread."""
     what, unit, variants = found
     for colour, variant in zip(COLOURS, experiment.variants):
-        points = variants[variant]
-        places = [point[0] for point in points]
-        axes.plot(places, [point[1][0] for point in points], color=colour,
+        line = variants[variant]
+        places = [point[0] for point in line]
+        axes.plot(places, [point[1][0] for point in line], color=colour,
                   marker="o", label=variant)
-        axes.fill_between(places, [point[1][1] for point in points],
-                          [point[1][2] for point in points], color=colour,
+        axes.fill_between(places, [point[1][1] for point in line],
+                          [point[1][2] for point in line], color=colour,
                           alpha=0.2, linewidth=0)
     axes.set_ylim(bottom=0)
     axes.set_xlabel(what)
