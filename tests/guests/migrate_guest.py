@@ -75,6 +75,7 @@ class Guest:
         self.serial = pathlib.Path(tmp, f"serial-{number}")
         self.socket = pathlib.Path(tmp, f"migrate-{number}")
         self.uri = f"unix:{self.socket}"
+        self.trace = pathlib.Path(tmp, f"trace-{number}")
         self.guest = opts.guest
         programs = ["modules"] if opts.feeder or opts.modules else []
         programs += [f"netreader:{opts.feeder.replies}"] if opts.feeder else []
@@ -103,6 +104,8 @@ class Guest:
             args += ["-incoming", self.uri]
         binary = BUILD / variant / "qemu-system-x86_64"
         args += opts.feeder.arguments(number, binary) if opts.feeder else []
+        if opts.accel == "kvm":
+            args += ["-trace", "kvm_clear_dirty_log", "-D", str(self.trace)]
         args += opts.extra
         self.vm = QEMUMachine(str(binary), args=args, base_temp_dir=tmp)
         self.vm.launch()
@@ -229,6 +232,9 @@ def hop(source, target, tmp, opts):
     if target.uri.startswith("file:"):
         target.vm.cmd("migrate-incoming", uri=target.uri)
     wait_incoming(target)
+    # A page whose log is never cleared is dirty for ever.
+    if opts.accel == "kvm" and not source.trace.stat().st_size:
+        raise Wrong("KVM's dirty log was never cleared")
     sent, got = source.ram_digest(tmp), target.ram_digest(tmp)
     if sent != got:
         raise Wrong(f"guest RAM differs: {sent} sent, {got} arrived")
