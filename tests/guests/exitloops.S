@@ -10,6 +10,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+#include "modes.inc"
+
         .set    HPET, 0xfed00000
         .set    COM1, 0x3f8
         .set    IDE, 0x1f0
@@ -26,53 +28,10 @@ ring:   .long   0                       /* 0 or 3 */
         .code16
 start16:
         cli
-        lgdtl   %cs:(gdt_desc - _start)
-        movl    $1, %eax
-        movl    %eax, %cr0
-        ljmpl   $8, $start32
-
-        .code32
-start32:
-        movw    $16, %ax
-        movw    %ax, %ds
-        movw    %ax, %es
+        protected_mode gdt_desc-_start
         movw    %ax, %ss
         movl    $0x7000, %esp
-        cld
-        movl    $0x100000, %edi         /* level 4, then 3, then 4 of 2 */
-        xorl    %eax, %eax
-        movl    $(2 * 1024), %ecx
-        rep     stosl
-        movl    $0x101023, 0x100000
-        movl    $0x101000, %edi
-        movl    $0x102023, %eax
-        movl    $4, %ecx
-1:      movl    %eax, (%edi)
-        addl    $8, %edi
-        addl    $0x1000, %eax
-        loop    1b
-        movl    $0x102000, %edi
-        movl    $0xe3, %eax
-        movl    $(4 * 512), %ecx
-1:      movl    %eax, (%edi)
-        movl    $0, 4(%edi)
-        addl    $8, %edi
-        addl    $0x200000, %eax
-        loop    1b
-        movl    $0x100000, %eax
-        movl    %eax, %cr3
-        movl    $0x20, %eax             /* PAE */
-        movl    %eax, %cr4
-        movl    $0xc0000080, %ecx       /* EFER.LME */
-        rdmsr
-        orl     $0x100, %eax
-        wrmsr
-        movl    $0x80000001, %eax
-        movl    %eax, %cr0
-        ljmpl   $24, $start64
-
-        .code64
-start64:
+        long_mode 4, 0x60               /* accessed, dirty */
         cmpl    $0, ring
         je      loops
         movl    $0x100000, %edi         /* all three levels for user mode */
@@ -240,17 +199,8 @@ table:
         .long   never, far, gap, in_pair, pci, cmos, serial, palette, ide
         .long   mmio_write, mmio_read
 
-gdt:
-        .quad   0
-        .quad   0x00cf9b000000ffff
-        .quad   0x00cf93000000ffff
-        .quad   0x00af9b000000ffff
-        .quad   0
-        .quad   0x00cff3000000ffff
-        .quad   0x00affb000000ffff
-gdt_desc:
-        .word   gdt_desc - gdt - 1
-        .long   gdt
+        /* For ring 3: none, data, 64-bit code. */
+        descriptor_table 0, 0x00cff3000000ffff, 0x00affb000000ffff
 
         .org    0xfff0
         .code16

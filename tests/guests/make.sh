@@ -87,7 +87,7 @@ make_image() {
 if [ ! -f "$out/vmlinuz" ] || [ ! -f "$out/modules/order" ]; then
     fetch_kernel
 fi
-key=$(cat "$here"/init "$here"/*.[chS] "$here/make.sh" "$out/kernel" | sha256sum)
+key=$(cat "$here"/init "$here"/*.[chS] "$here"/*.inc "$here/make.sh" "$out/kernel" | sha256sum)
 if [ "$(cat "$out/key" 2>/dev/null)" != "$key" ] || [ ! -f "$out/initramfs.gz" ] ||
     [ ! -f "$out/ramwriter" ] || [ ! -f "$out/pagewriter" ] || [ ! -f "$out/exitloops" ]; then
     make_initramfs

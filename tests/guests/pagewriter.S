@@ -8,60 +8,10 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-        .code16
-        .globl _start
-_start:
-        cli
-        inb     $0x92, %al              /* A20 */
-        orb     $2, %al
-        outb    %al, $0x92
-        lgdtl   %cs:gdt_desc
-        movl    $1, %eax
-        movl    %eax, %cr0
-        ljmpl   $8, $start32
+#include "modes.inc"
 
-        .code32
-start32:
-        movw    $16, %ax
-        movw    %ax, %ds
-        movw    %ax, %es
-        cld
-        movl    $0x100000, %edi         /* level 4, then 3, then 256 of 2 */
-        xorl    %eax, %eax
-        movl    $(2 * 1024), %ecx
-        rep     stosl
-        movl    $0x101003, 0x100000
-        movl    $0x101000, %edi
-        movl    $0x102003, %eax
-        movl    $256, %ecx
-1:      movl    %eax, (%edi)
-        addl    $8, %edi
-        addl    $0x1000, %eax
-        loop    1b
-        movl    $0x102000, %edi
-        movl    $0x83, %eax
-        xorl    %edx, %edx
-        movl    $(256 * 512), %ecx
-1:      movl    %eax, (%edi)
-        movl    %edx, 4(%edi)
-        addl    $8, %edi
-        addl    $0x200000, %eax
-        adcl    $0, %edx
-        loop    1b
-        movl    $0x100000, %eax
-        movl    %eax, %cr3
-        movl    $0x20, %eax             /* PAE */
-        movl    %eax, %cr4
-        movl    $0xc0000080, %ecx       /* EFER.LME */
-        rdmsr
-        orl     $0x100, %eax
-        wrmsr
-        movl    $0x80000001, %eax
-        movl    %eax, %cr0
-        ljmpl   $24, $start64
-
-        .code64
-start64:
+        boot_sector
+        long_mode 256, 0
         xorl    %ebx, %ebx              /* pages so far */
         movw    $0x3f8, %dx
         movb    $'r', %al               /* ready */
@@ -95,14 +45,7 @@ more:
         jmp     wait
 
         .align 8
-gdt:
-        .quad   0
-        .quad   0x00cf9a000000ffff
-        .quad   0x00cf92000000ffff
-        .quad   0x00af9a000000ffff
-gdt_desc:
-        .word   gdt_desc - gdt - 1
-        .long   gdt
+        descriptor_table
 
         .org    494
 base:   .quad   0                       /* where the stretch begins */

@@ -6,23 +6,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-        .code16
-        .globl _start
-_start:
-        cli
-        inb     $0x92, %al              /* A20 */
-        orb     $2, %al
-        outb    %al, $0x92
-        lgdtl   %cs:gdt_desc
-        movl    $1, %eax
-        movl    %eax, %cr0
-        ljmpl   $8, $start32
+#include "modes.inc"
 
-        .code32
-start32:
-        movw    $16, %ax
-        movw    %ax, %ds
-        movw    %ax, %es
+        boot_sector
         movw    $0x3d4, %dx             /* no cursor, which would blink */
         movw    $0x200a, %ax
         outw    %ax, %dx
@@ -56,13 +42,7 @@ loop:
         jmp     loop
 
         .align 8
-gdt:
-        .quad   0
-        .quad   0x00cf9a000000ffff
-        .quad   0x00cf92000000ffff
-gdt_desc:
-        .word   gdt_desc - gdt - 1
-        .long   gdt
+        descriptor_table
 
         .org    510
         .word   0xaa55
