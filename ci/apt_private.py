@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 
-from series import Parser
+from tool import Parser
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EXAMPLES = """examples:

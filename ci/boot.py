@@ -6,14 +6,13 @@ which is the last thing it does.  Uses KVM where /dev/kvm works, else TCG.
 
 Exit status: 0 booted, 1 it did not, 2 wrong use.
 """
-import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 import time
 
-from series import Parser
+from tool import Parser, die, kvm_usable, no_qemu, note
 
 LAST_WORDS = b"No bootable device."
 EXAMPLES = """examples:
@@ -56,22 +55,18 @@ def main():
                         help="default: kvm where it works")
     parser.add_argument("--timeout", type=int, default=120, metavar="S")
     opts = parser.parse_args()
-    if not os.access(opts.qemu, os.X_OK):
-        parser.error(f"{opts.qemu} is not there or can't be run")
-    accel = opts.accel or (
-        "kvm" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "tcg")
+    parser.refuse(no_qemu(opts.qemu))
+    accel = opts.accel or ("kvm" if kvm_usable() else "tcg")
     began = time.monotonic()
     why = boot(opts.qemu, accel, opts.timeout)
     if why and not opts.accel and "KVM" in why:
-        print(f"boot.py: {why}; using TCG", file=sys.stderr)
+        note(f"{why}; using TCG")
         accel = "tcg"
         why = boot(opts.qemu, accel, opts.timeout)
     if why:
-        print(f"boot.py: error: {opts.qemu} ({accel}): {why}",
-              file=sys.stderr)
-        return 1
-    print(f"boot.py: SeaBIOS came to its end in "
-          f"{time.monotonic() - began:.1f} s ({accel})", file=sys.stderr)
+        die(f"{opts.qemu} ({accel}): {why}")
+    note(f"SeaBIOS came to its end in {time.monotonic() - began:.1f} s "
+         f"({accel})")
     return 0
 
 

@@ -10,17 +10,10 @@ import re
 import statistics
 
 from series import BUILD, ROOT
+from tool import binary, no_kvm
 
 PATCHED = BUILD / "patched"
-QEMU = {name: str(BUILD / name / "qemu-system-x86_64")
-        for name in ("pristine", "patched")}
-
-
-def no_kvm():
-    """Why KVM can't be used, or None."""
-    if os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return None
-    return "no /dev/kvm that can be used"
+QEMU = {name: str(binary(name)) for name in ("pristine", "patched")}
 
 
 def median(rows, case, variant):

@@ -10,7 +10,8 @@ import re
 import subprocess
 import sys
 
-from series import ROOT, Parser, header, pins, series, topics
+from series import ROOT, header, pins, series, topics
+from tool import Parser
 
 EXAMPLES = """examples:
   ci/lint.py                 every rule

@@ -17,7 +17,8 @@ import shutil
 import subprocess
 import sys
 
-from series import BUILD, ROOT, SRC, Parser, die, note, pins, series, topics
+from series import BUILD, ROOT, SRC, pins, series, topics
+from tool import Parser, die, note
 
 LIST = "qemu-devel@nongnu.org"
 EXAMPLES = """examples:

@@ -1,9 +1,7 @@
 """What the Python stages share: where things are, pins, series, patches."""
-import argparse
 import os
 import pathlib
 import re
-import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
@@ -12,18 +10,6 @@ SRC = BUILD / "src"
 # As in env.sh: a hook's or a shell's variables are no business of ours.
 for _name in [name for name in os.environ if name.startswith("GIT_")]:
     del os.environ[_name]
-
-
-class Parser(argparse.ArgumentParser):
-    """The command line; --help shows the examples first."""
-
-    def __init__(self, examples, doc):
-        super().__init__(description=doc.split("\n", maxsplit=1)[0],
-                         epilog=doc.strip().rsplit("\n\n", 1)[-1])
-        self.examples = examples
-
-    def format_help(self):
-        return self.examples + "\n" + super().format_help()
 
 
 def pins(root=ROOT):
@@ -51,16 +37,3 @@ def header(root=ROOT):
 def topics(root=ROOT):
     """The topics in order."""
     return header(root).get("topic", [])
-
-
-def die(message, status=1):
-    """One line that says what is wrong and what to do, and the end."""
-    name = pathlib.Path(sys.argv[0]).name
-    print(f"{name}: error: {message}", file=sys.stderr)
-    sys.exit(status)
-
-
-def note(message):
-    """Progress, on stderr."""
-    print(f"{pathlib.Path(sys.argv[0]).name}: {message}", file=sys.stderr,
-          flush=True)

@@ -13,7 +13,7 @@ import pathlib
 import subprocess
 import sys
 
-from series import Parser, note
+from tool import Parser, note
 
 EXAMPLES = """examples:
   ci/unit_tests.py build/every.d/obj build/every-unit.passed

@@ -31,15 +31,16 @@ import pathlib
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "ci"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
-from series import BUILD, Parser, die, note  # noqa: E402
+from series import BUILD, ROOT  # noqa: E402
+from tool import (  # noqa: E402
+    Parser, Wrong, binary, command, machine, no_guest, no_program, no_qemu,
+    no_source, note, qemu_package, run_main, wait_until, within)
 
 PAGE = mmap.PAGESIZE
 GUESTS = ROOT / "tests/guests"
@@ -51,57 +52,37 @@ EXAMPLES = """examples:
 """
 
 
-class Problem(Exception):
-    """Why there are no maps."""
-
-
-class OneLineParser(Parser):
-    """What is wrong, without the usage."""
-
-    def error(self, message):
-        die(message, 2)
-
-
 def parse_args():
     """The command line."""
-    parser = OneLineParser(EXAMPLES, __doc__)
+    parser = Parser(EXAMPLES, __doc__)
     parser.add_argument("--only", choices=("read", "write"),
                         help="only this condition (default: both)")
-    parser.add_argument("--maps", type=int, default=8, metavar="N",
+    parser.add_argument("--maps", type=within(1, 1000), default=8,
+                        metavar="N",
                         help="maps of each condition (default: 8)")
-    parser.add_argument("--interval", type=float, default=1, metavar="S",
+    parser.add_argument("--interval", type=within(0.01, 60, float), default=1,
+                        metavar="S",
                         help="time the guest runs for a map (default: 1)")
-    parser.add_argument("--rate", type=int, default=50, metavar="MIB/S",
+    parser.add_argument("--rate", type=within(0, 1 << 20), default=50,
+                        metavar="MIB/S",
                         help="read or written, 0: no limit (default: 50)")
-    parser.add_argument("--mem", type=int, default=512, metavar="MIB",
-                        help="guest RAM (default: 512)")
-    parser.add_argument("--file", type=int, default=1024, metavar="MIB",
-                        help="size of the file (default: 1024)")
+    parser.add_argument("--mem", type=within(128, 2048), default=512,
+                        metavar="MIB", help="guest RAM (default: 512)")
+    parser.add_argument("--file", type=within(1, 16384), default=1024,
+                        metavar="MIB", help="size of the file (default: 1024)")
     parser.add_argument("--qemu", type=pathlib.Path, metavar="BINARY",
-                        default=BUILD / "pristine/qemu-system-x86_64",
+                        default=binary("pristine"),
                         help="(default: build/pristine's)")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR",
                         default=ROOT / "tests/bench/maps",
                         help="where the maps go (default: tests/bench/maps)")
     opts = parser.parse_args()
-    for name, low, high in (("maps", 1, 1000), ("interval", 0.01, 60),
-                            ("rate", 0, 1 << 20), ("mem", 128, 2048),
-                            ("file", 1, 16384)):
-        if not low <= getattr(opts, name) <= high:
-            parser.error(f"--{name} is {low} to {high}")
-    if not os.access(opts.qemu, os.X_OK) or not opts.qemu.is_file():
-        parser.error(f"{opts.qemu} is not there or can't be run: build "
-                     "it with ./configure-wrapper.sh --pristine")
     if opts.file <= opts.mem:
         parser.error("the file has to be larger than the guest's RAM")
-    for name in ("vmlinuz", "initramfs.gz", "kernel", "modules/order"):
-        if not (BUILD / "guests" / name).is_file():
-            parser.error("no guest: run tests/guests/make.sh")
-    if not (BUILD / "src/python/qemu/machine").is_dir():
-        parser.error("build/src is not there: run ci/base.sh")
-    for tool in ("cc", "cpio", "mke2fs"):
-        if not shutil.which(tool):
-            parser.error(f"'{tool}' is not installed: run ci/deps.sh --tests")
+    parser.refuse(no_qemu(opts.qemu), no_source(), *map(no_guest, (
+        "vmlinuz", "initramfs.gz", "kernel", "modules/order")))
+    parser.refuse(no_program("cc", "gcc"), no_program("cpio"),
+                  no_program("mke2fs", "e2fsprogs"))
     try:
         opts.out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
@@ -109,30 +90,21 @@ def parse_args():
     return opts
 
 
-def run(command, what, **kwargs):
-    """Run a tool; what it says is told if it fails."""
-    done = subprocess.run([str(c) for c in command], check=False,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          **kwargs)
-    if done.returncode:
-        said = done.stdout.decode(errors="replace").strip().splitlines()
-        raise Problem(f"{what}: {(said or ['no reason given'])[-1]}")
-    return done.stdout
-
-
 def make_initramfs(tmp):
     """The tests' initramfs and, in a second archive, what this needs."""
     root, initramfs = tmp / "root", tmp / "initramfs.gz"
     (root / "bin").mkdir(parents=True)
     shutil.copy(GUESTS / "init-file", root)
-    run(["cc", "-O2", "-Wall", "-Werror", "-static", "-o", root / "bin/filerw",
-         GUESTS / "filerw.c"], "building filerw.c")
+    command(["cc", "-O2", "-Wall", "-Werror", "-static",
+             "-o", root / "bin/filerw", GUESTS / "filerw.c"],
+            "building filerw.c")
     names = sorted(str(p.relative_to(root)) for p in root.rglob("*"))
-    archive = run(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet"],
-                  "packing the initramfs", cwd=root,
-                  input="\n".join(names).encode() + b"\n")
+    archive = tmp / "archive"
+    command(["cpio", "-o", "-H", "newc", "-R", "0:0", "--quiet",
+             "-F", archive],
+            "packing the initramfs", cwd=root, input="\n".join(names) + "\n")
     initramfs.write_bytes((BUILD / "guests/initramfs.gz").read_bytes()
-                          + gzip.compress(archive, 1, mtime=0))
+                          + gzip.compress(archive.read_bytes(), 1, mtime=0))
     return initramfs
 
 
@@ -142,13 +114,13 @@ def make_disk(tmp, file_mib):
     disk.unlink(missing_ok=True)
     free = shutil.disk_usage(tmp).free >> 20
     if free < size:
-        raise Problem(f"build/bench has {free} MiB free and {size} are "
-                      "needed: make room and run again")
+        raise Wrong(f"build/bench has {free} MiB free and {size} are "
+                    "needed: make room and run again")
     disk.touch()
     os.truncate(disk, size << 20)
-    run(["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096",
-         "-E", "lazy_itable_init=0,lazy_journal_init=0", disk],
-        "making the disk")
+    command(["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096",
+             "-E", "lazy_itable_init=0,lazy_journal_init=0", disk],
+            "making the disk")
     return disk
 
 
@@ -156,17 +128,11 @@ class Guest:
     """A guest at work, and its RAM."""
 
     def __init__(self, opts, condition, tmp, ram_dir, initramfs):
-        sys.path.insert(0, str(BUILD / "src/python"))
-        # pylint: disable=import-outside-toplevel,import-error
-        from qemu.machine.machine import QEMUMachine, QEMUMachineError
-        from qemu.qmp import QMPError
-
-        self.qmp_error = QMPError
         self.serial = tmp / f"serial-{condition}"
         self.ram_file = ram_dir / f"ram-{condition}"
         disk = make_disk(tmp, opts.file)
-        self.vm = QEMUMachine(
-            str(opts.qemu), base_temp_dir=str(tmp), qmp_timer=60,
+        self.vm = machine(
+            opts.qemu, base_temp_dir=str(tmp), qmp_timer=60,
             args=[
                 "-machine", "q35,memory-backend=ram", "-accel", "tcg",
                 "-cpu", "max", "-smp", "1", "-m", f"{opts.mem}M",
@@ -186,9 +152,9 @@ class Guest:
         self.pages = []
         try:
             self.vm.launch()
-        except QEMUMachineError as err:
-            raise Problem(f"{opts.qemu} does not start: "
-                          f"{self.last_words()}") from err
+        except qemu_package().machine.machine.QEMUMachineError as err:
+            raise Wrong(f"{opts.qemu} does not start: "
+                        f"{self.last_words()}") from err
 
     def __enter__(self):
         return self
@@ -206,9 +172,9 @@ class Guest:
         """Stop it or let it go on."""
         try:
             self.vm.cmd(name)
-        except self.qmp_error as err:
+        except qemu_package().qmp.QMPError as err:
             self.check()
-            raise Problem(f"QEMU does not {name}: {err}") from err
+            raise Wrong(f"QEMU does not {name}: {err}") from err
 
     def check(self):
         """Raise if it is no longer at work; returns what it printed."""
@@ -216,19 +182,15 @@ class Guest:
         wrong = re.search(r"filerw: BAD.*|Kernel panic.*|.*Out of memory.*",
                           text)
         if wrong:
-            raise Problem(f"the guest says: {wrong.group().strip()}")
+            raise Wrong(f"the guest says: {wrong.group().strip()}")
         if not self.vm.is_running():
-            raise Problem(f"QEMU ended: {self.last_words()}")
+            raise Wrong(f"QEMU ended: {self.last_words()}")
         return text
 
     def wait_pass(self, timeout):
         """Wait until it has done the whole file once."""
-        end = time.monotonic() + timeout
-        while "filerw: pass 1" not in self.check():
-            if time.monotonic() > end:
-                raise Problem(f"the guest does not finish the file in "
-                              f"{timeout} s")
-            time.sleep(0.1)
+        wait_until(lambda: "filerw: pass 1" in self.check(), timeout,
+                   f"the guest does not finish the file in {timeout} s", 0.1)
 
     def compare(self):
         """The stopped guest's map as run lengths: clean, dirty, clean, ..."""
@@ -304,6 +266,23 @@ def ram_folder(tmp, mib):
     return tempfile.TemporaryDirectory(dir=tmp)
 
 
+def record(condition, opts, folders, initramfs, steps):
+    """The maps of a condition; each is shown when it's there."""
+    maps = []
+    note(f"{next(steps)} {condition}: the first pass")
+    with Guest(opts, condition, *folders, initramfs) as guest:
+        # As slow as it may be where there is no limit of rate
+        guest.wait_pass(300 + 4 * opts.file // (opts.rate or 10))
+        for runs in guest.record(opts.maps, opts.interval):
+            maps.append(runs)
+            note(f"{next(steps)} {condition}: map {len(maps)}")
+            dirty = [length for length in runs[1::2] if length]
+            print(f"{condition:9} {len(maps):>4} {sum(dirty):>11} "
+                  f"{sum(dirty) / sum(runs):>6.1%} {len(dirty):>10} "
+                  f"{max(dirty, default=0):>8}", flush=True)
+    return maps
+
+
 def main():
     """Record each condition."""
     opts = parse_args()
@@ -313,40 +292,20 @@ def main():
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     bench = BUILD / "bench"
     bench.mkdir(parents=True, exist_ok=True)
-    steps, step = len(conditions) * (opts.maps + 1), 0
-    timeout = 300 + 4 * opts.file // (opts.rate or 10)
-    try:
-        with tempfile.TemporaryDirectory(dir=bench) as folder, \
-                ram_folder(folder, opts.mem) as ram_dir:
-            tmp = pathlib.Path(folder)
-            initramfs = make_initramfs(tmp)
-            print(f"{'condition':9} {'map':>4} {'dirty pages':>11} {'':>6} "
-                  f"{'dirty runs':>10} {'longest':>8}")
-            for condition in conditions:
-                step += 1
-                note(f"[{step}/{steps}] {condition}: the first pass")
-                maps = []
-                with Guest(opts, condition, tmp, pathlib.Path(ram_dir),
-                           initramfs) as guest:
-                    guest.wait_pass(timeout)
-                    for runs in guest.record(opts.maps, opts.interval):
-                        step += 1
-                        maps.append(runs)
-                        note(f"[{step}/{steps}] {condition}: map {len(maps)}")
-                        dirty = [length for length in runs[1::2] if length]
-                        print(f"{condition:9} {len(maps):>4} "
-                              f"{sum(dirty):>11} "
-                              f"{sum(dirty) / sum(runs):>6.1%} "
-                              f"{len(dirty):>10} {max(dirty, default=0):>8}",
-                              flush=True)
-                write_maps(opts.out / f"{condition}-{size_name(opts.file)}"
-                           ".txt", maps, opts, condition, package)
-    except (Problem, OSError) as err:
-        die(str(err))
-    except KeyboardInterrupt:
-        die("interrupted")
+    count = len(conditions) * (opts.maps + 1)
+    steps = (f"[{step}/{count}]" for step in range(1, count + 1))
+    with tempfile.TemporaryDirectory(dir=bench) as folder, \
+            ram_folder(folder, opts.mem) as ram_dir:
+        folders = pathlib.Path(folder), pathlib.Path(ram_dir)
+        initramfs = make_initramfs(folders[0])
+        print(f"{'condition':9} {'map':>4} {'dirty pages':>11} {'':>6} "
+              f"{'dirty runs':>10} {'longest':>8}")
+        for condition in conditions:
+            maps = record(condition, opts, folders, initramfs, steps)
+            write_maps(opts.out / f"{condition}-{size_name(opts.file)}.txt",
+                       maps, opts, condition, package)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -1,0 +1,265 @@
+"""What the command line tools share: options, errors, progress, TAP, CSV."""
+import argparse
+import csv
+import math
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+from series import BUILD
+
+
+class Wrong(Exception):
+    """Something that must not be."""
+
+
+class Skip(Exception):
+    """This can't be had here."""
+
+
+# What a tool says in one line
+FAILURES = (Wrong, OSError, subprocess.SubprocessError)
+
+
+def die(message, status=1):
+    """One line that says what is wrong and what to do, and the end."""
+    name = pathlib.Path(sys.argv[0]).name
+    print(f"{name}: error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def note(message):
+    """Progress, on stderr."""
+    print(f"{pathlib.Path(sys.argv[0]).name}: {message}", file=sys.stderr,
+          flush=True)
+
+
+def run_main(main):
+    """A tool's main(), which returns the exit status, and the end."""
+    try:
+        sys.exit(main())
+    except FAILURES as err:
+        die(err)
+    except KeyboardInterrupt:
+        die("interrupted")
+
+
+# The command line
+
+class Parser(argparse.ArgumentParser):
+    """--help shows the examples first; what is wrong is said in one line."""
+
+    def __init__(self, examples, doc):
+        super().__init__(description=doc.split("\n", maxsplit=1)[0],
+                         epilog=doc.strip().rsplit("\n\n", 1)[-1])
+        self.examples = examples
+
+    def format_help(self):
+        return self.examples + "\n" + super().format_help()
+
+    def error(self, message):
+        die(message, 2)
+
+    def refuse(self, *reasons):
+        """The first reason that there is ends it; no_kvm() and so on."""
+        for reason in filter(None, reasons):
+            self.error(reason)
+
+    def add_runs(self, default=3, row="run"):
+        """What every bench has; row is what the CSV has one for."""
+        self.add_argument("--runs", type=within(1), default=default,
+                          help=f"runs of each case (default: {default})")
+        self.add_argument("--csv", type=pathlib.Path,
+                          help=f"write each {row} here")
+
+
+def within(low, high=math.inf, kind=int):
+    """The type of an option: a number from low to high."""
+    wanted = f"{low} or more" if high == math.inf else f"{low} to {high}"
+
+    def number(text):
+        value = kind(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
+        return value
+
+    return number
+
+
+# What has to be there: each says what is missing, or None
+
+def no_qemu(path):
+    """A QEMU that can be run."""
+    folder = pathlib.Path(path).absolute().parent
+    if os.path.isfile(path) and os.access(path, os.X_OK):
+        return None
+    reason = f"{path} is not there or can't be run"
+    if folder.parent != BUILD:
+        return reason
+    variant = folder.name
+    if variant.startswith("peer-"):
+        how = f"get it with ci/peer.sh {variant.removeprefix('peer-')}"
+    elif variant == "patched":
+        how = "build it with ./configure-wrapper.sh"
+    elif variant == "pristine":
+        how = "build it with ./configure-wrapper.sh --pristine"
+    else:
+        how = "build it with ci/build.sh"
+    return f"{reason}: {how}"
+
+
+def no_guest(name):
+    """A file or folder that tests/guests/make.sh makes."""
+    return None if (BUILD / "guests" / name).exists() else \
+        "no guest: run tests/guests/make.sh"
+
+
+def kvm_usable():
+    """Whether QEMU can open /dev/kvm."""
+    return os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+def no_kvm():
+    """A KVM that can be used."""
+    return None if kvm_usable() else "no /dev/kvm that can be used"
+
+
+def no_program(program, package=None):
+    """A program of Debian's, by default of a package of its name."""
+    return None if shutil.which(program) else \
+        f"no {program}: apt-get install {package or program}"
+
+
+def no_source():
+    """QEMU's own Python package."""
+    return None if (BUILD / "src/python/qemu/machine").is_dir() else \
+        "build/src is not there: run ci/base.sh"
+
+
+# QEMU and other programs
+
+def binary(variant):
+    """Where the QEMU of a build or a peer is."""
+    return BUILD / variant / "qemu-system-x86_64"
+
+
+def qemu_package():
+    """QEMU's own Python package, with qemu.machine and qemu.qmp."""
+    path = str(BUILD / "src/python")
+    if path not in sys.path:
+        sys.path.insert(0, path)
+    if no_source():
+        raise Wrong(no_source())
+    # pylint: disable=import-outside-toplevel,import-error
+    import qemu.machine
+    import qemu.qmp
+    return qemu
+
+
+def machine(qemu, args, **options):
+    """A QEMU to launch, with a QMP monitor."""
+    # Without a slash it would be looked for in PATH.
+    path = str(pathlib.Path(qemu).absolute())
+    return qemu_package().machine.QEMUMachine(path, args=args, **options)
+
+
+def command(args, what=None, **kwargs):
+    """Run a program that has to work.  Returns: what it prints
+
+    What fails is called by its name, or as what says.
+    """
+    args = [str(arg) for arg in args]
+    done = subprocess.run(args, check=False, text=True, errors="replace",
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          **kwargs)
+    if done.returncode:
+        said = done.stdout.strip()[-400:] or f"exit status {done.returncode}"
+        raise Wrong(f"{what or ' '.join(args[:2])}: {said}")
+    return done.stdout
+
+
+def wait_until(done, timeout, why, pause=0.05):
+    """Until done() says something that is true.  Returns: that
+
+    After so many seconds it's Wrong, and why says why.
+    """
+    end = time.monotonic() + timeout
+    while not (found := done()):
+        if time.monotonic() > end:
+            raise Wrong(why() if callable(why) else why)
+        time.sleep(pause)
+    return found
+
+
+# What a tool prints
+
+def progress(cases, name):
+    """Each of the cases, announced with its name() and the time left."""
+    cases, began = list(cases), time.monotonic()
+    for done, case in enumerate(cases):
+        left = ""
+        if done:
+            seconds = (time.monotonic() - began) / done * (len(cases) - done)
+            left = f", {seconds:.0f} s left"
+        note(f"[{done + 1}/{len(cases)}] {name(case)}{left}")
+        yield case
+
+
+def spread(values, form):
+    """'median (least-most)', each in that form."""
+    return (f"{statistics.median(values):{form}} "
+            f"({min(values):{form}}-{max(values):{form}})")
+
+
+def write_csv(path, names, rows):
+    """Names of columns and rows, if there is a path to write them to."""
+    if path:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            out = csv.writer(file)
+            out.writerow(names)
+            out.writerows(rows)
+
+
+def comment(text):
+    """Lines of TAP that are no result."""
+    for line in str(text).splitlines():
+        print(f"# {line}", flush=True)
+
+
+def verdict(right, number, title):
+    """The line of TAP that a case ends with."""
+    print(f"{'ok' if right else 'not ok'} {number} {title}", flush=True)
+
+
+def tap(cases, go_on=True):
+    """Run pairs of function and title, print TAP.  Returns: the exit status
+
+    With go_on false nothing is run after a case that failed.
+    """
+    print(f"1..{len(cases)}", flush=True)
+    status = 0
+    for number, (func, title) in enumerate(cases, 1):
+        try:
+            func()
+        except Skip as why:
+            title += f" # SKIP {why}"
+        except FAILURES as err:
+            comment(err)
+            verdict(False, number, title)
+            status = 1
+            if go_on:
+                continue
+            break
+        verdict(True, number, title)
+    return status
+
+
+def test_methods(checks):
+    """Cases for tap(): the methods test_..., as they are written."""
+    return [(getattr(checks, name), func.__doc__)
+            for name, func in vars(type(checks)).items()
+            if name.startswith("test_")]
