@@ -7,26 +7,25 @@ memory that it wrote (memwriter.c).  Output is TAP.
 
 Exit status: 0 all went right, 1 something did not, 2 wrong use.
 """
-import argparse
 import contextlib
-import os
+import functools
 import pathlib
-import subprocess
 import sys
 import tempfile
-import time
 
-from migrate_guest import BUILD, Guest, Wrong, migrate, wait_incoming
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
+# pylint: disable=wrong-import-position
+from migrate_guest import Guest, migrate, wait_incoming  # noqa: E402
+from series import BUILD  # noqa: E402
+from tool import (  # noqa: E402
+    Parser, Skip, Wrong, binary, command, comment, kvm_usable, no_guest,
+    no_qemu, run_main, tap, wait_until)
 
 EXAMPLES = """examples:
   tests/guests/exercise.py                      the patched build
   tests/guests/exercise.py --variant pristine   the same with stock QEMU
   tests/guests/exercise.py --only postcopy
 """
-
-
-class Skip(Exception):
-    """This can't be had here."""
 
 
 class Options:
@@ -48,26 +47,28 @@ def capability(guest, name):
         raise Skip(f"{name}: {err}") from err
 
 
-def wait_status(vm, command, wanted, timeout=120):
-    """Until a query's status is one of those wanted."""
-    end = time.monotonic() + timeout
-    while True:
-        info = vm.cmd(command)
-        if info.get("status") in wanted:
-            return info
-        if info.get("status") == "failed" or time.monotonic() > end:
-            raise Wrong(f"{command}: {info}")
-        time.sleep(0.05)
+def wait_status(vm, query, wanted, timeout=120):
+    """Until a query's status is that.  Returns: its answer"""
+    def answer():
+        info = vm.cmd(query)
+        if info.get("status") == "failed":
+            raise Wrong(f"{query}: {info}")
+        return info if info.get("status") == wanted else None
+
+    return wait_until(answer, timeout, lambda: f"{query}: {vm.cmd(query)}")
+
+
+def qcow2(variant, path):
+    """Make an image.  Returns: what -drive wants to know"""
+    command([BUILD / variant / "qemu-img", "create", "-q", "-f", "qcow2",
+             path, "1G"])
+    return f"file={path},if=none,id=disk,format=qcow2"
 
 
 def savevm(variant, tmp):
     """savevm, let the guest go on, loadvm"""
-    disk = pathlib.Path(tmp, "disk.qcow2")
-    subprocess.run([BUILD / variant / "qemu-img", "create", "-q", "-f",
-                    "qcow2", disk, "1G"], check=True)
-    with Guest(variant, tmp, Options(
-            "-drive", f"file={disk},if=none,id=disk,format=qcow2"),
-               0) as guest:
+    opts = Options("-drive", qcow2(variant, f"{tmp}/disk.qcow2"))
+    with Guest(variant, tmp, opts, 0) as guest:
         guest.wait_passes(2, 120)
         said = guest.monitor("savevm one")
         guest.wait_passes(guest.passes() + 2, 120)
@@ -84,7 +85,7 @@ def background_snapshot(variant, tmp):
         guest.wait_passes(2, 120)
         capability(guest, "background-snapshot")
         guest.vm.cmd("migrate", uri=f"file:{image}")
-        wait_status(guest.vm, "query-migrate", ("completed",))
+        wait_status(guest.vm, "query-migrate", "completed")
         guest.wait_passes(guest.passes() + 2, 120)
     with Guest(variant, tmp, Options("-incoming", "defer"), 1) as target:
         target.vm.cmd("migrate-incoming", uri=f"file:{image}")
@@ -100,13 +101,9 @@ def change_over(source, target):
     source.vm.cmd("migrate-set-parameters", max_bandwidth=30 << 20,
                   downtime_limit=1)
     source.vm.cmd("migrate", uri=f"unix:{target.socket}")
-    end = time.monotonic() + 60
-    while source.status().get("ram", {}).get("dirty-sync-count", 0) < 2:
-        if time.monotonic() > end:
-            raise Wrong("no second round")
-        time.sleep(0.05)
+    wait_until(lambda: source.syncs() >= 2, 60, "no second round")
     source.vm.cmd("migrate-start-postcopy")
-    info = wait_status(source.vm, "query-migrate", ("completed",))
+    info = wait_status(source.vm, "query-migrate", "completed")
     if not info.get("postcopy-time") and "ram" in info and \
             not info["ram"].get("postcopy-bytes"):
         raise Wrong("it completed without postcopy")
@@ -125,7 +122,7 @@ def dirty_rate(variant, tmp):
     """calc-dirty-rate by samples with TCG, by the dirty bitmap with KVM"""
     measured = {}
     cases = {"page-sampling": Options()}
-    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+    if kvm_usable():
         # The bitmap's rate counts what comes from logs; TCG has none.
         cases["dirty-bitmap"] = kvm = Options()
         kvm.guest, kvm.accel, kvm.mem = "ramwriter", "kvm", "96M"
@@ -133,12 +130,12 @@ def dirty_rate(variant, tmp):
         with Guest(variant, tmp, opts, 0) as guest:
             guest.wait_passes(2, 120)
             guest.vm.cmd("calc-dirty-rate", calc_time=1, mode=mode)
-            info = wait_status(guest.vm, "query-dirty-rate", ("measured",))
+            info = wait_status(guest.vm, "query-dirty-rate", "measured")
             measured[mode] = info["dirty-rate"]
             guest.wait_passes(guest.passes() + 1, 120)
     if not all(measured.values()):
         raise Wrong(f"the guests write, but {measured} MiB/s")
-    print(f"# {measured} MiB/s")
+    comment(f"{measured} MiB/s")
     if "dirty-bitmap" not in measured:
         raise Skip("dirty-bitmap: no usable /dev/kvm")
 
@@ -183,14 +180,11 @@ def virtio_mem(variant, tmp):
 
 def wait_balloon(guest, wanted):
     """Until the guest's RAM without the balloon is that large, in MiB."""
-    end = time.monotonic() + 60
-    while True:
-        actual = guest.vm.cmd("query-balloon")["actual"] >> 20
-        if actual == wanted:
-            return
-        if time.monotonic() > end:
-            raise Wrong(f"the balloon leaves {actual} MiB, not {wanted}")
-        time.sleep(0.05)
+    def left():
+        return guest.vm.cmd("query-balloon")["actual"] >> 20
+
+    wait_until(lambda: left() == wanted, 60, lambda: "the balloon leaves "
+               f"{left()} MiB, not {wanted}")
 
 
 def balloon(variant, tmp):
@@ -205,7 +199,7 @@ def balloon(variant, tmp):
 
         # It must not end before the balloon is there.
         def inflate():
-            if source.status().get("ram", {}).get("dirty-sync-count", 0) == 2:
+            if source.syncs() == 2:
                 source.vm.cmd("migrate-set-parameters", max_bandwidth=1 << 20)
                 source.vm.cmd("balloon", value=little << 20)
                 wait_balloon(source, little)
@@ -287,37 +281,25 @@ CASES = {func.__name__.replace("_", "-"): func for func in
           virtio_mem, balloon, free_page_hints, huge_pages)}
 
 
+def in_folder(case, variant):
+    """Run a case with a folder of its own."""
+    with tempfile.TemporaryDirectory() as tmp:
+        case(variant, tmp)
+
+
 def main(all_cases, doc, examples):
     """Run the cases.  Returns: the exit status"""
-    parser = argparse.ArgumentParser(
-        description=doc.split("\n", maxsplit=1)[0], epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(examples, doc)
     parser.add_argument("--variant", default="patched",
                         help="the build (default: patched)")
     parser.add_argument("--only", action="append", choices=all_cases,
                         help="only this case, can be repeated")
     opts = parser.parse_args()
-    if not os.access(BUILD / opts.variant / "qemu-system-x86_64", os.X_OK):
-        parser.error(f"build/{opts.variant} has no QEMU: build it with "
-                     "./configure-wrapper.sh")
-    if not (BUILD / "guests/modules").is_dir():
-        parser.error("no guest: run tests/guests/make.sh")
-    cases = opts.only or list(all_cases)
-    print(f"1..{len(cases)}", flush=True)
-    failed = 0
-    for number, name in enumerate(cases, 1):
-        with tempfile.TemporaryDirectory() as tmp:
-            title = f"{name}: {all_cases[name].__doc__}"
-            try:
-                all_cases[name](opts.variant, tmp)
-                print(f"ok {number} {title}", flush=True)
-            except Skip as err:
-                print(f"ok {number} {title} # SKIP {err}", flush=True)
-            except Wrong as err:
-                print(f"# {err}\nnot ok {number} {title}", flush=True)
-                failed += 1
-    return 1 if failed else 0
+    parser.refuse(no_qemu(binary(opts.variant)), no_guest("modules"))
+    return tap([(functools.partial(in_folder, all_cases[name], opts.variant),
+                 f"{name}: {all_cases[name].__doc__}")
+                for name in opts.only or all_cases])
 
 
 if __name__ == "__main__":
-    sys.exit(main(CASES, __doc__, EXAMPLES))
+    run_main(lambda: main(CASES, __doc__, EXAMPLES))

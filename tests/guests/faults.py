@@ -17,8 +17,11 @@ import sys
 import threading
 import time
 
-from exercise import Options, Skip, finish, main
-from migrate_guest import BUILD, Guest, Wrong
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
+# pylint: disable=wrong-import-position
+from exercise import Options, finish, main, qcow2  # noqa: E402
+from migrate_guest import Guest  # noqa: E402
+from tool import Skip, Wrong, command, run_main, wait_until  # noqa: E402
 
 EXAMPLES = """examples:
   tests/guests/faults.py                      the patched build
@@ -33,30 +36,27 @@ def start_migration(source, uri):
     source.vm.cmd("migrate-set-parameters", max_bandwidth=SLOW,
                   downtime_limit=1)
     source.vm.cmd("migrate", uri=uri)
-    end = time.monotonic() + 60
-    while source.status().get("ram", {}).get("transferred", 0) < 2 * SLOW:
-        if time.monotonic() > end:
-            raise Wrong("the migration does not begin")
-        time.sleep(0.05)
+    wait_until(lambda: source.status().get("ram", {}).get("transferred", 0)
+               >= 2 * SLOW, 60, "the migration does not begin")
 
 
-def wait_broken(source, wanted=("failed",), timeout=120):
+def wait_broken(source, wanted="failed", timeout=120):
     """Until the source knows, and its guest runs."""
-    end = time.monotonic() + timeout
-    while source.status()["status"] not in wanted:
-        if time.monotonic() > end:
-            raise Wrong(f"the migration is {source.status()['status']}, "
-                        f"not {wanted}")
-        time.sleep(0.05)
+    def status():
+        return source.status()["status"]
+
+    wait_until(lambda: status() == wanted, timeout,
+               lambda: f"the migration is {status()}, not {wanted}")
     if not source.vm.cmd("query-status")["running"]:
         raise Wrong("the guest does not run any more")
 
 
-def migrate_again(variant, tmp, source):
+def migrate_again(variant, tmp, source, *extra):
     """To a QEMU that works."""
     source.wait_passes(source.passes() + 2, 120)
-    with Guest(variant, tmp, Options(), 2) as target:
-        finish(source, target, tmp, Options())
+    opts = Options(*extra)
+    with Guest(variant, tmp, opts, 2) as target:
+        finish(source, target, tmp, opts)
 
 
 def target_killed(variant, tmp):
@@ -77,11 +77,7 @@ class Relay:
         # pylint: disable=consider-using-with
         self.process = subprocess.Popen(
             ["socat", f"UNIX-LISTEN:{path}", f"UNIX-CONNECT:{target}"])
-        end = time.monotonic() + 20
-        while not os.path.exists(path):
-            if time.monotonic() > end:
-                raise Wrong("socat does not listen")
-            time.sleep(0.02)
+        wait_until(lambda: os.path.exists(path), 20, "socat does not listen")
 
     def cut(self):
         """The connection breaks."""
@@ -110,7 +106,7 @@ def cancelled(variant, tmp):
         for _ in range(5):
             start_migration(source, "exec:cat >/dev/null")
             source.vm.cmd("migrate_cancel")
-            wait_broken(source, ("cancelled",))
+            wait_broken(source, "cancelled")
             source.wait_passes(source.passes() + 1, 120)
         migrate_again(variant, tmp, source)
 
@@ -120,12 +116,11 @@ def small_disk(tmp, size):
     """A file system that is soon full."""
     path = pathlib.Path(tmp, "small")
     path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "thrift",
-                    path], check=True)
+    command(["mount", "-t", "tmpfs", "-o", f"size={size}", "thrift", path])
     try:
         yield path
     finally:
-        subprocess.run(["umount", path], check=True)
+        command(["umount", path])
 
 
 def disk_full(variant, tmp):
@@ -133,12 +128,8 @@ def disk_full(variant, tmp):
     if os.geteuid():
         raise Skip("it takes root")
     with small_disk(tmp, "24m") as small:
-        disk = small / "disk.qcow2"
-        subprocess.run([BUILD / variant / "qemu-img", "create", "-q", "-f",
-                        "qcow2", disk, "1G"], check=True)
-        with Guest(variant, tmp, Options(
-                "-drive", f"file={disk},if=none,id=disk,format=qcow2"),
-                   0) as source:
+        drive = qcow2(variant, small / "disk.qcow2")
+        with Guest(variant, tmp, Options("-drive", drive), 0) as source:
             source.wait_passes(2, 120)
             source.vm.cmd("migrate", uri=f"file:{small}/snapshot")
             wait_broken(source)
@@ -148,21 +139,9 @@ def disk_full(variant, tmp):
                 raise Wrong(f"savevm to a full disk says {said!r}")
             if not source.vm.cmd("query-status")["running"]:
                 raise Wrong("the guest does not run after savevm")
-            migrate_again_with_disk(variant, tmp, source, disk)
-
-
-def migrate_again_with_disk(variant, tmp, source, disk):
-    """The same machine at the other end; nothing is written there."""
-    source.wait_passes(source.passes() + 2, 120)
-    opts = Options("-drive", f"file={disk},if=none,id=disk,format=qcow2,"
-                   "file.locking=off")
-    with Guest(variant, tmp, opts, 2) as target:
-        finish(source, target, tmp, opts)
-
-
-def ip_link(*args):
-    """ip link, which is quiet if all is well."""
-    subprocess.run(["ip", "link", *args], check=True)
+            # The same machine at the other end; nothing is written there.
+            migrate_again(variant, tmp, source, "-drive",
+                          f"{drive},file.locking=off")
 
 
 def tap_removed(variant, tmp):
@@ -170,22 +149,19 @@ def tap_removed(variant, tmp):
     if os.geteuid() or not os.path.exists("/dev/net/tun"):
         raise Skip("it takes root and /dev/net/tun")
     name = f"thrift{os.getpid()}"
-    subprocess.run(["ip", "tuntap", "add", name, "mode", "tap"], check=True)
+    command(["ip", "tuntap", "add", name, "mode", "tap"])
     device = ["-device", "virtio-net-pci,netdev=net,romfile="]
     with contextlib.ExitStack() as stack:
         stack.callback(subprocess.run, ["ip", "link", "delete", name],
                        check=False, stderr=subprocess.DEVNULL)
-        ip_link("set", name, "up")
+        command(["ip", "link", "set", name, "up"])
         source = stack.enter_context(Guest(variant, tmp, Options(
             "-netdev", f"tap,id=net,ifname={name},vnet_hdr=off,script=no,"
             "downscript=no",
             *device), 0))
         source.wait_passes(2, 120)
-        ip_link("delete", name)
-        source.wait_passes(source.passes() + 2, 120)
-        opts = Options("-netdev", "user,id=net", *device)
-        with Guest(variant, tmp, opts, 2) as target:
-            finish(source, target, tmp, opts)
+        command(["ip", "link", "delete", name])
+        migrate_again(variant, tmp, source, "-netdev", "user,id=net", *device)
 
 
 def stopped(variant, tmp):
@@ -218,4 +194,4 @@ CASES = {func.__name__.replace("_", "-"): func for func in
 
 
 if __name__ == "__main__":
-    sys.exit(main(CASES, __doc__, EXAMPLES))
+    run_main(lambda: main(CASES, __doc__, EXAMPLES))

@@ -22,22 +22,23 @@ Output is TAP.
 
 Exit status: 0 all hops right, 1 one was not, 2 wrong use.
 """
-import argparse
 import contextlib
 import hashlib
 import itertools
-import os
 import pathlib
 import re
-import subprocess
 import sys
 import tempfile
-import time
 
 import frames
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
+# pylint: disable=wrong-import-position
+from series import BUILD  # noqa: E402
+from tool import (  # noqa: E402
+    FAILURES, Parser, Wrong, binary, command, comment, machine, no_guest,
+    no_qemu, run_main, verdict, wait_until, within)
+
 RAM_MIB = 192
 EXAMPLES = """examples:
   tests/guests/migrate_guest.py                    patched to patched
@@ -56,10 +57,6 @@ ACCELS = {"tcg": "tcg", "kvm": "kvm",
           "kvm-ring": "kvm,dirty-ring-size=65536"}
 
 
-class Wrong(Exception):
-    """Something that must not be."""
-
-
 class Guest:
     """One QEMU of the chain, and what its guest printed.
 
@@ -67,10 +64,6 @@ class Guest:
     """
 
     def __init__(self, variant, tmp, opts, number, running=False):
-        sys.path.insert(0, str(BUILD / "src/python"))
-        # pylint: disable=import-outside-toplevel,import-error
-        from qemu.machine import QEMUMachine
-
         self.variant = variant
         self.serial = pathlib.Path(tmp, f"serial-{number}")
         self.socket = pathlib.Path(tmp, f"migrate-{number}")
@@ -102,12 +95,12 @@ class Guest:
         if number:
             args += [] if running else ["-S"]
             args += ["-incoming", self.uri]
-        binary = BUILD / variant / "qemu-system-x86_64"
-        args += opts.feeder.arguments(number, binary) if opts.feeder else []
+        if opts.feeder:
+            args += opts.feeder.arguments(number, binary(variant))
         if opts.accel == "kvm":
             args += ["-trace", "kvm_clear_dirty_log", "-D", str(self.trace)]
         args += opts.extra
-        self.vm = QEMUMachine(str(binary), args=args, base_temp_dir=tmp)
+        self.vm = machine(binary(variant), args, base_temp_dir=tmp)
         self.vm.launch()
 
     def __enter__(self):
@@ -129,22 +122,36 @@ class Guest:
 
     def wait_passes(self, count, timeout):
         """Wait until the guest has checked all its memory that often."""
-        end = time.monotonic() + timeout
-        while self.passes() < count:
+        def checked():
+            if self.passes() >= count:
+                return True
             text = self.output()
             if "BAD" in text or "Kernel panic" in text:
                 raise Wrong(f"the guest says: {text[-300:]!r}")
             if not self.vm.is_running():
                 raise Wrong(f"{self.variant}: QEMU ended "
                             f"({self.vm.exitcode()}): {self.vm.get_log()}")
-            if time.monotonic() > end:
-                raise Wrong(f"{self.variant}: no {count} passes in {timeout} "
-                            f"s, last output {text[-200:]!r}")
-            time.sleep(0.1)
+            return False
+
+        wait_until(checked, timeout, lambda: f"{self.variant}: no {count} "
+                   f"passes in {timeout} s, last output "
+                   f"{self.output()[-200:]!r}", 0.1)
 
     def status(self):
         """query-migrate."""
         return self.vm.cmd("query-migrate")
+
+    def migrated(self):
+        """The same, if it's completed; Wrong if that won't be."""
+        info = self.status()
+        if info["status"] in ("failed", "cancelled"):
+            raise Wrong(f"migration {info['status']}: "
+                        f"{info.get('error-desc', 'no reason given')}")
+        return info if info["status"] == "completed" else None
+
+    def syncs(self):
+        """How many dirty syncs the migration had so far."""
+        return self.status().get("ram", {}).get("dirty-sync-count", 0)
 
     def ram_digest(self, tmp):
         """SHA-256 of guest RAM and of video RAM; the guest is stopped."""
@@ -187,33 +194,27 @@ def migrate(source, target, opts, watch=None):
     source.vm.cmd("migrate-set-parameters", max_bandwidth=opts.bandwidth << 20,
                   downtime_limit=100)
     source.vm.cmd("migrate", uri=target.uri)
-    end, opened = time.monotonic() + 120, False
-    while True:
+    opened = False
+
+    def completed():
+        nonlocal opened
         if watch:
             watch()
-        info = source.status()
-        if info["status"] == "completed":
-            return info["ram"]["dirty-sync-count"]
-        if info["status"] in ("failed", "cancelled"):
-            raise Wrong(f"migration {info['status']}: "
-                        f"{info.get('error-desc', 'no reason given')}")
-        if time.monotonic() > end:
-            raise Wrong("the migration does not end")
         # Let it send some rounds of what the guest wrote before it may end.
-        if not opened and info.get("ram", {}).get("dirty-sync-count", 0) > 3:
+        if not opened and source.syncs() > 3:
             source.vm.cmd("migrate-set-parameters", max_bandwidth=0,
                           downtime_limit=5000)
             opened = True
-        time.sleep(0.05)
+        return source.migrated()
+
+    info = wait_until(completed, 120, "the migration does not end")
+    return info["ram"]["dirty-sync-count"]
 
 
 def wait_incoming(guest):
     """Until the target took everything."""
-    end = time.monotonic() + 60
-    while guest.status().get("status") != "completed":
-        if time.monotonic() > end:
-            raise Wrong("the target does not finish")
-        time.sleep(0.05)
+    wait_until(lambda: guest.status().get("status") == "completed", 60,
+               "the target does not finish")
 
 
 def release(guest):
@@ -240,20 +241,20 @@ def hop(source, target, tmp, opts):
         raise Wrong(f"guest RAM differs: {sent} sent, {got} arrived")
     screen = source.screen(tmp)
     if release(source) != release(target):
-        print("# two releases may draw differently: screens not compared")
+        comment("two releases may draw differently: screens not compared")
     elif screen != target.screen(tmp):
         raise Wrong("the screens differ")
     if opts.display and screen == before:
         raise Wrong("the guest did not draw")
     target.vm.cmd("cont")
     target.wait_passes(opts.passes, 120)
-    print(f"# {syncs} dirty syncs, RAM sha256 {got[:16]} on both sides")
+    comment(f"{syncs} dirty syncs, RAM sha256 {got[:16]} on both sides")
     if opts.feeder:
         problem = opts.feeder.check(had)
         if problem:
             raise Wrong(problem)
-        print(f"# {opts.feeder.acked} frames, {opts.feeder.octets} bytes, "
-              f"{opts.feeder.heard} replies, {opts.feeder.missing} missing")
+        comment(f"{opts.feeder.acked} frames, {opts.feeder.octets} bytes, "
+                f"{opts.feeder.heard} replies, {opts.feeder.missing} missing")
 
 
 def walk(path, opts):
@@ -276,26 +277,25 @@ def walk(path, opts):
                 hop(guest, target, tmp, opts)
                 guest.vm.shutdown()
                 guest = target
-                print(f"ok {number} {name}", flush=True)
-        except Wrong as err:
-            print(f"# {err}\nnot ok {number} {name}", flush=True)
+                verdict(True, number, name)
+        except FAILURES as err:
+            comment(err)
+            verdict(False, number, name)
             return 1
     return 0
 
 
-def knows(variant, machine):
-    """Does that QEMU have this machine type?"""
-    told = subprocess.run([BUILD / variant / "qemu-system-x86_64",
-                           "-machine", "help"],
-                          check=True, text=True, stdout=subprocess.PIPE)
-    return machine in re.findall(r"^(\S+) ", told.stdout, re.M)
+def unknown(variant, kind):
+    """What to do if that QEMU does not have this machine type, or None."""
+    told = command([binary(variant), "-machine", "help"])
+    return None if kind in re.findall(r"^(\S+) ", told, re.M) else \
+        f"build/{variant} does not know {kind}: name an older machine type " \
+        "with --machine"
 
 
-def main():
+def parse_args():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(EXAMPLES, __doc__)
     parser.add_argument("--path", default="patched,patched",
                         help="builds to pass through (default: %(default)s)")
     parser.add_argument("--guest", choices=("linux", "ramwriter"),
@@ -310,7 +310,7 @@ def main():
                         help="of the first rounds (default: 200)")
     parser.add_argument("--passes", type=int, default=2,
                         help="checks after each hop (default: 2)")
-    parser.add_argument("--hops", type=int, metavar="N",
+    parser.add_argument("--hops", type=within(1), metavar="N",
                         help="migrate that often, on the path over and over "
                              "(default: once through it)")
     parser.set_defaults(feeder=None)
@@ -328,29 +328,26 @@ def main():
     opts = parser.parse_args()
     opts.extra = [arg for device in opts.device for arg in ("-device", device)]
     opts.modules = bool(opts.device)
-    path = opts.path.split(",")
-    for variant in path:
-        if not os.access(BUILD / variant / "qemu-system-x86_64", os.X_OK):
-            parser.error(f"build/{variant} has no QEMU: build it with "
-                         "./configure-wrapper.sh, or get a peer with "
-                         "ci/peer.sh")
-        if not knows(variant, opts.machine or MACHINES[opts.guest]):
-            parser.error(f"build/{variant} does not know "
-                         f"{opts.machine or MACHINES[opts.guest]}: name an "
-                         "older machine type with --machine")
-    if len(path) < 2:
+    opts.path = opts.path.split(",")
+    for variant in opts.path:
+        parser.refuse(no_qemu(binary(variant)))
+        parser.refuse(unknown(variant, opts.machine or MACHINES[opts.guest]))
+    if len(opts.path) < 2:
         parser.error("--path wants two builds or more")
-    if opts.hops is not None:
-        if opts.hops < 1:
-            parser.error("--hops is at least 1")
-        path = list(itertools.islice(itertools.cycle(path), opts.hops + 1))
     if opts.guest != "linux" and (opts.network or opts.display):
         parser.error("--network and --display want the Linux guest")
-    if not (BUILD / "guests/modules").is_dir():
-        parser.error("no guest: run tests/guests/make.sh")
+    parser.refuse(no_guest("modules"))
+    return opts
+
+
+def main():
+    """The path, again and again if that is wanted."""
+    opts = parse_args()
+    path = list(itertools.islice(itertools.cycle(opts.path), opts.hops + 1)) \
+        if opts.hops else opts.path
     print(f"1..{len(path) - 1}", flush=True)
     return walk(path, opts)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -21,7 +21,6 @@ is not zero, ends the soak.  Output is TAP, the plan comes last.
 
 Exit status: 0 all went right, 1 something did not, 2 wrong use.
 """
-import argparse
 import contextlib
 import copy
 import os
@@ -30,14 +29,19 @@ import random
 import re
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
 import frames
-from exercise import Options, finish
-from migrate_guest import BUILD, Guest, Wrong, hop
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
+# pylint: disable=wrong-import-position
+from exercise import Options, finish, qcow2  # noqa: E402
+from migrate_guest import Guest, hop  # noqa: E402
+from tool import (  # noqa: E402
+    Parser, Wrong, binary, comment, kvm_usable, no_guest, no_qemu, run_main,
+    verdict, wait_until, within)
 
 EXAMPLES = """examples:
   tests/guests/soak.py                    the patched build, an hour
@@ -108,13 +112,10 @@ def plug(guest, device):
 
 def wait_driver(guest, timeout=60):
     """Until the guest uses the device that came."""
-    stop = time.monotonic() + timeout
     path = "/machine/peripheral/guest/virtio-backend"
-    while "DRIVER_OK" not in str(guest.vm.cmd(
-            "x-query-virtio-status", path=path)["status"]):
-        if time.monotonic() > stop:
-            raise Wrong("the guest does not use the device that was plugged")
-        time.sleep(0.1)
+    wait_until(lambda: "DRIVER_OK" in str(guest.vm.cmd(
+        "x-query-virtio-status", path=path)["status"]), timeout,
+               "the guest does not use the device that was plugged", 0.1)
 
 
 def unplug(guest):
@@ -175,11 +176,8 @@ class LinuxChain(Chain):
 
     def __init__(self, variant, tmp, feeder, seed):
         self.random = random.Random(seed)
-        disk = pathlib.Path(tmp, "disk.qcow2")
-        subprocess.run([BUILD / variant / "qemu-img", "create", "-q", "-f",
-                        "qcow2", disk, "1G"], check=True)
         opts = Options(*MACHINE, "-drive",
-                       f"file={disk},if=none,id=disk,format=qcow2")
+                       qcow2(variant, f"{tmp}/disk.qcow2"))
         opts.mem, opts.working_set, opts.passes = RAM, 16, 2
         opts.display, opts.feeder = True, feeder
         super().__init__(variant, tmp, opts)
@@ -201,11 +199,8 @@ class LinuxChain(Chain):
             raise Wrong(problem)
         if feeder.missing != missing:
             raise Wrong(f"{feeder.missing - missing} replies are missing")
-        stop = time.monotonic() + 60
-        while self.guest.screen(self.tmp) == screen:
-            if time.monotonic() > stop:
-                raise Wrong("the guest does not draw")
-            time.sleep(0.1)
+        wait_until(lambda: self.guest.screen(self.tmp) != screen, 60,
+                   "the guest does not draw", 0.1)
 
     def snapshot(self):
         """savevm, let the guest go on, put it back."""
@@ -300,7 +295,7 @@ class Soak:
     def say(self, right, what):
         """A case."""
         self.case += 1
-        print(f"{'ok' if right else 'not ok'} {self.case} {what}", flush=True)
+        verdict(right, self.case, what)
         return right
 
     def rounds(self, until, moves):
@@ -328,11 +323,11 @@ class Soak:
             else frames.FEW))
         self.chains.append(stack.enter_context(
             LinuxChain(opts.variant, feeder.tmp, feeder, opts.seed)))
-        if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        if kvm_usable():
             self.chains.append(stack.enter_context(
                 KvmChain(opts.variant, folder(stack))))
         else:
-            print("# no usable /dev/kvm: without the guest that needs it")
+            comment("no usable /dev/kvm: without the guest that needs it")
         for chain in self.chains:
             chain.start()
 
@@ -351,39 +346,20 @@ class Soak:
             words = [f"{type(err).__name__}: {err}"]
             words += [text for chain in self.chains
                       for text in chain.last_words()]
-            print("".join(f"# {line}\n" for text in words
-                          for line in text.splitlines()), end="")
+            comment("\n".join(words))
             results = [self.say(False, f"after {self.minutes():.1f} minutes, "
                                 f"seed {self.opts.seed}")]
         print(f"1..{self.case}", flush=True)
         return 0 if all(results) else 1
 
 
-class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong; --help shows the examples first."""
-
-    def print_usage(self, file=None):
-        """It would be more than that line."""
-
-    def format_help(self):
-        return EXAMPLES + "\n" + super().format_help()
-
-
-def minutes(text):
-    """One at least."""
-    value = float(text)
-    if not 1 <= value < 1e6:
-        raise ValueError(text)
-    return value
-
-
 def parse_args():
     """The command line."""
-    parser = Parser(description=__doc__.split("\n", maxsplit=1)[0],
-                    epilog=__doc__.strip().rsplit("\n\n", 1)[-1])
+    parser = Parser(EXAMPLES, __doc__)
     parser.add_argument("--variant", default="patched",
                         help="the build (default: patched)")
-    parser.add_argument("--minutes", type=minutes, default=60, metavar="M",
+    parser.add_argument("--minutes", type=within(1, 1000000, float),
+                        default=60, metavar="M",
                         help="how long (default: 60)")
     parser.add_argument("--quick", dest="minutes", action="store_const",
                         const=10.0, help="ten minutes")
@@ -392,11 +368,7 @@ def parse_args():
                         help="of devices, pauses and bandwidths (default: "
                              "another one each time)")
     opts = parser.parse_args()
-    if not os.access(BUILD / opts.variant / "qemu-system-x86_64", os.X_OK):
-        parser.error(f"build/{opts.variant} has no QEMU: build it with "
-                     "./configure-wrapper.sh or ci/build.sh")
-    if not (BUILD / "guests/modules").is_dir():
-        parser.error("no guest: run tests/guests/make.sh")
+    parser.refuse(no_qemu(binary(opts.variant)), no_guest("modules"))
     return opts
 
 
@@ -406,11 +378,10 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     for name, value in SANITIZERS.items():
         os.environ.setdefault(name, value)
-    print(f"# {opts.variant}, {opts.minutes:g} minutes, seed {opts.seed}",
-          flush=True)
+    comment(f"{opts.variant}, {opts.minutes:g} minutes, seed {opts.seed}")
     with contextlib.ExitStack() as stack:
         return Soak(opts).run(stack)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)
