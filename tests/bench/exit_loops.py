@@ -19,10 +19,7 @@ not compare; the columns of one run do.
 
 Exit status: 0 measured, 1 a guest failed, 2 wrong use.
 """
-import argparse
 import contextlib
-import csv
-import os
 import pathlib
 import socket
 import statistics
@@ -31,7 +28,13 @@ import sys
 import tempfile
 import time
 
-from exits import BUILD, EXIT, VARIANTS, Wrong, spread
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
+# pylint: disable=wrong-import-position
+from exits import EXIT, VARIANTS  # noqa: E402
+from series import BUILD  # noqa: E402
+from tool import (  # noqa: E402
+    Parser, Wrong, binary, machine, no_guest, no_kvm, no_qemu, progress,
+    run_main, spread, within, write_csv)
 
 EXAMPLES = """examples:
   tests/bench/exit_loops.py                      all of them
@@ -78,12 +81,8 @@ def wait_for(port, word):
 
 
 @contextlib.contextmanager
-def machine(case, variant, turns, log=None):
-    """A guest that is about to run, and its debug port."""
-    sys.path.insert(0, str(BUILD / "src/python"))
-    # pylint: disable=import-outside-toplevel,import-error
-    from qemu.machine import QEMUMachine
-
+def guest(case, variant, turns, log=None):
+    """One that is about to run, and its debug port."""
     build, accel = VARIANTS[variant]
     with tempfile.TemporaryDirectory() as tmp:
         firmware = pathlib.Path(tmp, "firmware")
@@ -98,8 +97,7 @@ def machine(case, variant, turns, log=None):
                 "-device", "isa-debugcon,chardev=port"]
         if log:
             args += ["-trace", "kvm_run_exit", "-D", log]
-        vm = QEMUMachine(str(BUILD / build / "qemu-system-x86_64"),
-                         base_temp_dir=tmp, args=args)
+        vm = machine(binary(build), args, base_temp_dir=tmp)
         vm.launch()
         try:
             with socket.socket(socket.AF_UNIX) as port:
@@ -111,7 +109,7 @@ def machine(case, variant, turns, log=None):
 
 def timed_run(case, variant, turns, timeout):
     """Seconds of so many turns."""
-    with machine(case, variant, turns) as (vm, port):
+    with guest(case, variant, turns) as (vm, port):
         port.settimeout(timeout)
         vm.cmd("cont")
         start = wait_for(port, b"B")
@@ -121,7 +119,7 @@ def timed_run(case, variant, turns, timeout):
 def counted_run(case, variant, turns, timeout):
     """(exits, completing calls) of so many turns, and of what is around."""
     with tempfile.NamedTemporaryFile() as log:
-        with machine(case, variant, turns, log.name) as (vm, port):
+        with guest(case, variant, turns, log.name) as (vm, port):
             port.settimeout(timeout)
             vm.cmd("cont")
             wait_for(port, b"B")
@@ -136,7 +134,7 @@ def stop_times(variant, ring, timeout):
     """Seconds that it takes to stop a guest that polls."""
     case = Case("mmio_read", ring, 0)
     times = []
-    with machine(case, variant, 0xffffffff) as (vm, port):
+    with guest(case, variant, 0xffffffff) as (vm, port):
         port.settimeout(timeout)
         vm.cmd("cont")
         wait_for(port, b"B")
@@ -151,9 +149,7 @@ def stop_times(variant, ring, timeout):
 
 def parse_args():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(EXAMPLES, __doc__)
     parser.add_argument("--loop", action="append", choices=LOOPS,
                         help="only this one, can be repeated")
     parser.add_argument("--ring", action="append", type=int, choices=(0, 3),
@@ -161,33 +157,20 @@ def parse_args():
     parser.add_argument("--variant", action="append", choices=VARIANTS,
                         help="can be repeated (default: off and on, which are "
                              "the patched build's)")
-    parser.add_argument("--gaps", type=int, nargs="+", default=GAPS,
-                        metavar="N", help="turns of the loop between the two "
-                        f"exits of 'gap' (default: {GAPS})")
-    parser.add_argument("--runs", type=int, default=5,
-                        help="runs of each case (default: 5)")
-    parser.add_argument("--turns", type=float, default=1, metavar="FACTOR",
+    parser.add_argument("--gaps", type=within(0, 1 << 20), nargs="+",
+                        default=GAPS, metavar="N", help="turns of the loop "
+                        f"between the two exits of 'gap' (default: {GAPS})")
+    parser.add_argument("--turns", type=within(0.01, 1000, float), default=1,
+                        metavar="FACTOR",
                         help="make runs so much longer (default: 1)")
-    parser.add_argument("--timeout", type=int, default=120, metavar="S",
+    parser.add_argument("--timeout", type=within(1), default=120, metavar="S",
                         help="for one run (default: 120)")
-    parser.add_argument("--csv", type=pathlib.Path,
-                        help="write each run here")
+    parser.add_runs(5)
     opts = parser.parse_args()
-    if opts.runs < 1 or opts.timeout < 1 or not 0.01 <= opts.turns <= 1000:
-        parser.error("--runs and --timeout are at least 1, --turns is 0.01 to "
-                     "1000")
-    if not all(0 <= gap <= 1 << 20 for gap in opts.gaps):
-        parser.error("--gaps are 0 to 1048576")
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        parser.error("there is no /dev/kvm that can be used")
-    if not FIRMWARE.is_file():
-        parser.error("no guest: run tests/guests/make.sh")
     opts.variant = opts.variant or ["off", "on"]
-    for build in {VARIANTS[variant][0] for variant in opts.variant}:
-        path = BUILD / build / "qemu-system-x86_64"
-        if not os.access(path, os.X_OK):
-            parser.error(f"{path} is not there: build it with "
-                         "./configure-wrapper.sh [--pristine]")
+    parser.refuse(no_kvm(), no_guest(FIRMWARE.name),
+                  *(no_qemu(binary(VARIANTS[variant][0]))
+                    for variant in opts.variant))
     return opts
 
 
@@ -230,7 +213,7 @@ def report(case, found):
         us = median_us(found, variant)
         base = base or us
         print(f"{case!s:11} {case.ring:4} {variant:8} {exits:9.2f} "
-              f"{calls:7.2f} {spread([s * 1e6 for s in seconds], 2):>30} "
+              f"{calls:7.2f} {spread([s * 1e6 for s in seconds], '.2f'):>30} "
               f"{base / us:7.2f}x", flush=True)
 
 
@@ -275,22 +258,29 @@ def report_stops(opts):
     for ring in opts.ring or (3, 0):
         for variant in opts.variant:
             times = stop_times(variant, ring, opts.timeout)
+            ms = spread([s * 1e3 for s in times], ".2f")
             print(f"ring {ring}: {variant}: a guest that polls stops within "
-                  f"{spread([s * 1e3 for s in times], 2)} ms, {STOPS} times",
-                  flush=True)
+                  f"{ms} ms, {STOPS} times", flush=True)
+
+
+def csv_rows(table):
+    """A row for each run."""
+    for case, found in table:
+        for variant, (exits, calls, seconds) in found.items():
+            for s in seconds:
+                yield (case.loop, 2 * case.length + 2 if case.length else "",
+                       case.ring, variant, f"{exits:.4f}", f"{calls:.4f}",
+                       f"{s * 1e6:.3f}")
 
 
 def main():
     """Measure, report, write the CSV."""
     opts = parse_args()
-    todo = list(cases(opts))
     print(f"{'loop':11} {'ring':4} {'':8} {'exits':>9} {'calls':>7} "
           f"{'us per turn, ' + str(opts.runs) + ' runs':>30}")
-    table, began, fine = [], time.monotonic(), True
-    for i, case in enumerate(todo):
-        left = (time.monotonic() - began) / i * (len(todo) - i) if i else 0
-        print(f"[{i + 1}/{len(todo)}] {case}, ring {case.ring}"
-              + (f", {left:.0f} s left" if i else ""), file=sys.stderr)
+    table, fine = [], True
+    for case in progress(cases(opts),
+                         lambda case: f"{case}, ring {case.ring}"):
         try:
             table.append((case, measure(case, opts)))
         except Wrong as wrong:
@@ -302,21 +292,11 @@ def main():
         report_costs(ring, table)
     if not opts.loop:
         report_stops(opts)
-    if opts.csv:
-        with opts.csv.open("w", newline="", encoding="utf-8") as file:
-            out = csv.writer(file)
-            out.writerow(("loop", "instructions between", "ring", "variant",
-                          "exits per turn", "completing calls per turn",
-                          "us per turn"))
-            out.writerows(
-                (case.loop, 2 * case.length + 2 if case.length else "",
-                 case.ring, variant, f"{exits:.4f}", f"{calls:.4f}",
-                 f"{s * 1e6:.3f}")
-                for case, found in table
-                for variant, (exits, calls, seconds) in found.items()
-                for s in seconds)
+    write_csv(opts.csv, ("loop", "instructions between", "ring", "variant",
+                         "exits per turn", "completing calls per turn",
+                         "us per turn"), csv_rows(table))
     return 0 if fine else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

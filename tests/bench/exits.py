@@ -18,8 +18,6 @@ not compare; the columns of one run do.
 
 Exit status: 0 counted, 1 what a guest said differs, 2 wrong use.
 """
-import argparse
-import csv
 import difflib
 import os
 import pathlib
@@ -29,8 +27,13 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
+# pylint: disable=wrong-import-position
+from series import BUILD  # noqa: E402
+from tool import (  # noqa: E402
+    Parser, Wrong, binary, machine, no_kvm, no_qemu, progress, run_main,
+    spread, within, write_csv)
+
 COLUMNS, ROWS = 80, 25
 EXAMPLES = """examples:
   tests/bench/exits.py                       all guests that are installed
@@ -48,10 +51,6 @@ VARIANTS.update((path.parent.name, (path.parent.name, "")) for path in
 EXIT = re.compile(rb"^kvm_run_exit .*, reason (\d+)$|"
                   rb"kvm_run_exit cpu_index \d+, reason (\d+)", re.M)
 KVM_EXIT_IO, KVM_EXIT_MMIO = b"2", b"6"
-
-
-class Wrong(Exception):
-    """Something that must not be."""
 
 
 class Kind:
@@ -77,16 +76,12 @@ class Run:
     """One QEMU, from its start to where its guest is to come."""
 
     def __init__(self, variant, kind, tmp, timeout):
-        sys.path.insert(0, str(BUILD / "src/python"))
-        # pylint: disable=import-outside-toplevel,import-error
-        from qemu.machine import QEMUMachine
-
         build, accel = VARIANTS[variant]
         self.port = pathlib.Path(tmp, "port")
         self.trace = pathlib.Path(tmp, "trace")
         self.tmp = tmp
-        self.machine = QEMUMachine(
-            str(BUILD / build / "qemu-system-x86_64"), base_temp_dir=tmp,
+        self.machine = machine(
+            binary(build), base_temp_dir=tmp,
             args=["-accel", f"kvm{accel}", "-machine", "pc", "-m", "256",
                   "-display", "none", "-nodefaults", "-vga", "std",
                   "-chardev", f"file,id=port,path={self.port}",
@@ -141,32 +136,19 @@ class Run:
 
 def parse_args():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(EXAMPLES, __doc__)
     parser.add_argument("--guest", action="append", choices=GUESTS,
                         help="only this guest, can be repeated")
     parser.add_argument("--variant", action="append", choices=VARIANTS,
                         help="only this one, can be repeated; off and on are "
                              "the patched build's, ci/peer.sh gets peers")
-    parser.add_argument("--runs", type=int, default=3,
-                        help="runs of each case (default: 3)")
-    parser.add_argument("--timeout", type=int, default=120, metavar="S",
+    parser.add_argument("--timeout", type=within(1), default=120, metavar="S",
                         help="for one run (default: 120)")
-    parser.add_argument("--csv", type=pathlib.Path,
-                        help="write each run here")
+    parser.add_runs()
     opts = parser.parse_args()
-    if opts.runs < 1 or opts.timeout < 1:
-        parser.error("--runs and --timeout are at least 1")
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        parser.error("there is no /dev/kvm that can be used")
     opts.variant = opts.variant or list(VARIANTS)
-    for build in {VARIANTS[variant][0] for variant in opts.variant}:
-        path = BUILD / build / "qemu-system-x86_64"
-        if not os.access(path, os.X_OK):
-            parser.error(f"{path} is not there: build it with "
-                         "./configure-wrapper.sh and "
-                         "./configure-wrapper.sh --pristine")
+    parser.refuse(no_kvm(), *(no_qemu(binary(VARIANTS[variant][0]))
+                              for variant in opts.variant))
     return opts
 
 
@@ -184,22 +166,11 @@ def chosen_guests(opts):
 def measure(name, kind, opts):
     """All runs of a guest, by variant."""
     runs = {variant: [] for variant in opts.variant}
-    total, done, start = opts.runs * len(runs), 0, time.monotonic()
-    for _ in range(opts.runs):
-        for variant, list_ in runs.items():
-            with tempfile.TemporaryDirectory() as tmp:
-                list_.append(Run(variant, kind, tmp, opts.timeout))
-            done += 1
-            left = (time.monotonic() - start) / done * (total - done)
-            print(f"{name}: {done}/{total}, {left:.0f} s left",
-                  file=sys.stderr)
+    for variant in progress(list(runs) * opts.runs,
+                            lambda variant: f"{name}, {variant}"):
+        with tempfile.TemporaryDirectory() as tmp:
+            runs[variant].append(Run(variant, kind, tmp, opts.timeout))
     return runs
-
-
-def spread(values, digits):
-    """Median, and from where to where."""
-    return (f"{statistics.median(values):.{digits}f} "
-            f"({min(values):.{digits}f}-{max(values):.{digits}f})")
 
 
 def report(name, runs):
@@ -209,9 +180,10 @@ def report(name, runs):
         exits = [run.ports + run.mmio for run in list_]
         median = statistics.median(exits)
         base = base or median
-        print(f"{name:8} {variant:13} {spread(exits, 0):>24} "
+        print(f"{name:8} {variant:13} {spread(exits, '.0f'):>24} "
               f"{100 * (median / base - 1):+5.0f} % "
-              f"{spread([run.seconds for run in list_], 1):>18} s", flush=True)
+              f"{spread([run.seconds for run in list_], '.1f'):>18} s",
+              flush=True)
 
 
 def same_words(name, runs):
@@ -258,14 +230,10 @@ def main():
         fine &= same_words(name, runs)
         rows += [(name, variant, run.ports, run.mmio, f"{run.seconds:.3f}")
                  for variant, list_ in runs.items() for run in list_]
-    if opts.csv:
-        with opts.csv.open("w", newline="", encoding="utf-8") as file:
-            out = csv.writer(file)
-            out.writerow(("guest", "variant", "port exits", "mmio exits",
-                          "seconds"))
-            out.writerows(rows)
+    write_csv(opts.csv, ("guest", "variant", "port exits", "mmio exits",
+                         "seconds"), rows)
     return 0 if fine else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -13,8 +13,6 @@ not compare; the columns of one run do.
 
 Exit status: 0 measured, 1 a guest failed, 2 wrong use.
 """
-import argparse
-import csv
 import json
 import os
 import pathlib
@@ -22,9 +20,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
-from exits import BUILD, ROOT, Wrong, spread
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
+# pylint: disable=wrong-import-position
+from series import BUILD, ROOT  # noqa: E402
+from tool import (  # noqa: E402
+    Parser, Wrong, binary, command, machine, no_guest, no_program, no_qemu,
+    progress, run_main, spread, wait_until, within, write_csv)
 
 EXAMPLES = """examples:
   tests/bench/guest_net.py
@@ -40,52 +42,27 @@ INSIDE = "THRIFT_GUEST_NET_INSIDE"
 
 def parse_args():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(EXAMPLES, __doc__)
     parser.add_argument("--load", action="append", choices=("tcp", "udp"),
                         help="only this one (default: both)")
-    parser.add_argument("--size", type=int, default=64,
+    parser.add_argument("--size", type=within(16, 1472), default=64,
                         help="of UDP datagrams, bytes (default: 64)")
     parser.add_argument("--variant", action="append", choices=VARIANTS,
                         help="can be repeated (default: pristine and patched; "
                              "copied and direct: patched, rx-direct=off, on)")
-    parser.add_argument("--runs", type=int, default=3,
-                        help="runs of each case (default: 3)")
-    parser.add_argument("--seconds", type=int, default=5,
+    parser.add_argument("--seconds", type=within(1), default=5,
                         help="of each run (default: 5)")
-    parser.add_argument("--csv", type=pathlib.Path,
-                        help="write each run here")
+    parser.add_runs()
     opts = parser.parse_args()
-    if opts.runs < 1 or opts.seconds < 1:
-        parser.error("--runs and --seconds are at least 1")
-    if not 16 <= opts.size <= 1472:
-        parser.error("--size is 16 to 1472 bytes")
     opts.load = opts.load or ["tcp", "udp"]
     opts.variant = opts.variant or ["pristine", "patched"]
-    for program, package in (("iperf3", "iperf3"), ("ip", "iproute2"),
-                             ("cpio", "cpio")):
-        if not shutil.which(program):
-            parser.error(f"no {program}: apt-get install {package}")
+    parser.refuse(no_program("iperf3"), no_program("ip", "iproute2"),
+                  no_program("cpio"))
     if os.geteuid() or not os.path.exists("/dev/net/tun"):
         parser.error("it takes root, and /dev/net/tun")
-    for path in [BUILD / build / "qemu-system-x86_64" for build in
-                 {VARIANTS[variant][0] for variant in opts.variant}]:
-        if not os.access(path, os.X_OK):
-            parser.error(f"{path} is not there: build it with "
-                         "./configure-wrapper.sh [--pristine]")
-    if not (BUILD / "guests/vmlinuz").is_file():
-        parser.error("no guest: run tests/guests/make.sh")
+    parser.refuse(no_guest("vmlinuz"), *(no_qemu(binary(VARIANTS[variant][0]))
+                                         for variant in opts.variant))
     return opts
-
-
-def run(*args):
-    """A command that has to work."""
-    done = subprocess.run(args, check=False, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if done.returncode:
-        raise Wrong(f"{' '.join(args)}: {done.stdout.strip()}")
-    return done.stdout
 
 
 def enter_namespace():
@@ -93,10 +70,10 @@ def enter_namespace():
     if INSIDE not in os.environ:
         os.environ[INSIDE] = "1"
         os.execvp("unshare", ["unshare", "-n", sys.executable, *sys.argv])
-    run("ip", "link", "set", "lo", "up")
-    run("ip", "tuntap", "add", "dev", "thrift0", "mode", "tap", "vnet_hdr")
-    run("ip", "addr", "add", f"{HOST}/24", "dev", "thrift0")
-    run("ip", "link", "set", "thrift0", "up")
+    for line in ("link set lo up",
+                 "tuntap add dev thrift0 mode tap vnet_hdr",
+                 f"addr add {HOST}/24 dev thrift0", "link set thrift0 up"):
+        command(["ip", *line.split()])
 
 
 def make_initramfs(tmp):
@@ -104,7 +81,7 @@ def make_initramfs(tmp):
     root = pathlib.Path(tmp, "root")
     shutil.copytree(BUILD / "guests/root", root, symlinks=True)
     program = shutil.which("iperf3")
-    libraries = [word for word in run("ldd", program).split()
+    libraries = [word for word in command(["ldd", program]).split()
                  if word.startswith("/")]
     for name in [program, *libraries]:
         target = root / name.lstrip("/")
@@ -128,29 +105,26 @@ def cpu_seconds(pid):
 
 def wait_ready(vm, serial, timeout=120):
     """Until the guest's iperf3 listens."""
-    end = time.monotonic() + timeout
-    while True:
-        text = serial.read_text(errors="replace") if serial.exists() else ""
+    def said():
+        return serial.read_text(errors="replace") if serial.exists() else ""
+
+    def ready():
+        text = said()
         if "BAD" in text or "panic" in text or not vm.is_running():
             raise Wrong(f"the guest says {text[-300:]!r}")
-        if "Server listening" in text:
-            return
-        if time.monotonic() > end:
-            raise Wrong(f"the guest isn't ready, but says {text[-300:]!r}")
-        time.sleep(0.1)
+        return "Server listening" in text
+
+    wait_until(ready, timeout, lambda: "the guest isn't ready, but says "
+               f"{said()[-300:]!r}", 0.1)
 
 
-def measure(variant, load, initramfs, opts):
+def measure(load, variant, initramfs, opts):
     """(bytes, packets, lost packets, CPU seconds, seconds) of a run."""
-    sys.path.insert(0, str(BUILD / "src/python"))
-    # pylint: disable=import-outside-toplevel,import-error
-    from qemu.machine import QEMUMachine
-
     build, properties = VARIANTS[variant]
     with tempfile.TemporaryDirectory() as tmp:
         serial = pathlib.Path(tmp, "serial")
-        vm = QEMUMachine(
-            str(BUILD / build / "qemu-system-x86_64"), base_temp_dir=tmp,
+        vm = machine(
+            binary(build), base_temp_dir=tmp,
             args=["-machine", "q35", "-accel", "tcg", "-cpu", "max",
                   "-m", "512", "-display", "none", "-nodefaults",
                   "-netdev", "tap,id=n,ifname=thrift0,script=no,"
@@ -167,13 +141,13 @@ def measure(variant, load, initramfs, opts):
         try:
             wait_ready(vm, serial)
             # What was asked while the last guest went away is unanswered.
-            run("ip", "neigh", "replace", GUEST, "lladdr", MAC, "dev",
-                "thrift0", "nud", "permanent")
-            extra = ["-u", "-b", "0", "-l", str(opts.size)] \
+            command(["ip", "neigh", "replace", GUEST, "lladdr", MAC, "dev",
+                     "thrift0", "nud", "permanent"])
+            extra = ["-u", "-b", "0", "-l", opts.size] \
                 if load == "udp" else []
             before = cpu_seconds(vm.get_pid())
-            out = run("iperf3", "-c", GUEST, "-t", str(opts.seconds),
-                      "--json", *extra)
+            out = command(["iperf3", "-c", GUEST, "-t", opts.seconds,
+                           "--json", *extra])
             cpu = cpu_seconds(vm.get_pid()) - before
         finally:
             vm.shutdown(hard=True)
@@ -200,45 +174,29 @@ def report(load, variant, runs, opts):
         what, unit = [cpu * 1e9 / packets for _, packets, _, cpu, _ in runs], \
             "ns/packet"
     name = load if load == "tcp" else f"udp {opts.size}"
-    print(f"{name:8} {variant:9} {spread(mbit, 1):>26} Mbit/s "
-          f"{spread(what, 3 if load == 'tcp' else 0):>24} {unit:9} "
-          f"{spread(share, 0):>14} % of a CPU", flush=True)
+    print(f"{name:8} {variant:9} {spread(mbit, '.1f'):>26} Mbit/s "
+          f"{spread(what, '.3f' if load == 'tcp' else '.0f'):>24} {unit:9} "
+          f"{spread(share, '.0f'):>14} % of a CPU", flush=True)
 
 
 def main():
     """Measure, report, write the CSV."""
     opts = parse_args()
-    rows = []
-    try:
-        enter_namespace()
-        todo = [(load, i, variant) for load in opts.load
-                for i in range(opts.runs) for variant in opts.variant]
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory() as tmp:
-            initramfs = make_initramfs(tmp)
-            for done, (load, _, variant) in enumerate(todo):
-                left = ((time.monotonic() - began) / done *
-                        (len(todo) - done) if done else 0)
-                print(f"[{done + 1}/{len(todo)}] {load} {variant}"
-                      + (f", {left:.0f} s left" if done else ""),
-                      file=sys.stderr)
-                rows.append((load, variant,
-                             *measure(variant, load, initramfs, opts)))
-    except Wrong as wrong:
-        print(f"guest_net.py: error: {wrong}", file=sys.stderr)
-        return 1
+    enter_namespace()
+    todo = [(load, variant) for load in opts.load
+            for _ in range(opts.runs) for variant in opts.variant]
+    with tempfile.TemporaryDirectory() as tmp:
+        initramfs = make_initramfs(tmp)
+        rows = [(*case, *measure(*case, initramfs, opts))
+                for case in progress(todo, " ".join)]
     for load in opts.load:
         for variant in opts.variant:
             report(load, variant, [row[2:] for row in rows
                                    if row[:2] == (load, variant)], opts)
-    if opts.csv:
-        with opts.csv.open("w", newline="", encoding="utf-8") as file:
-            out = csv.writer(file)
-            out.writerow(("load", "variant", "bytes", "packets", "lost",
-                          "cpu seconds of the main thread", "seconds"))
-            out.writerows(rows)
+    write_csv(opts.csv, ("load", "variant", "bytes", "packets", "lost",
+                         "cpu seconds of the main thread", "seconds"), rows)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -14,27 +14,26 @@ machines do not compare; the columns of one run do.
 
 Exit status: 0 measured, 1 a migration failed, 2 wrong use.
 """
-import argparse
 import contextlib
-import csv
-import os
 import pathlib
 import re
-import statistics
 import sys
 import tempfile
-import time
 from datetime import datetime
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests/guests"))
+for folder in ("ci", "tests/guests"):
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]
+                           / folder))
 # pylint: disable=wrong-import-position
 from exercise import Options  # noqa: E402
-from migrate_guest import BUILD, Guest, Wrong, wait_incoming  # noqa: E402
+from migrate_guest import Guest, wait_incoming  # noqa: E402
+from tool import (  # noqa: E402
+    Parser, binary, no_guest, no_qemu, progress, run_main, spread, wait_until,
+    within, write_csv)
 
 EXAMPLES = """examples:
   tests/bench/migration_time.py
-  tests/bench/migration_time.py --mem 16G --rate 0 --rate 5000 --runs 5
+  tests/bench/migration_time.py --mem 16G --rate 1 --rate 5000 --runs 5
   tests/bench/migration_time.py --variant patched --csv out.csv
 """
 VARIANTS = ("pristine", "patched")
@@ -45,43 +44,30 @@ FIELDS = ("total ms", "downtime ms", "rounds", "setup ms", "sync ms",
 
 def parse_args():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(EXAMPLES, __doc__)
     parser.add_argument("--mem", default="8G",
                         help="guest RAM (default: %(default)s)")
-    parser.add_argument("--rate", action="append", type=int, metavar="PAGES",
+    parser.add_argument("--rate", action="append", metavar="PAGES",
+                        type=within(1, 1000000),
                         help="pages that the guest writes in a second, can be "
                              "repeated (default: 100, 5000 and 20000)")
-    parser.add_argument("--working-set", type=int, default=256, metavar="MIB",
+    parser.add_argument("--working-set", type=within(1), default=256,
+                        metavar="MIB",
                         help="where it writes them (default: 256)")
-    parser.add_argument("--bandwidth", type=int, default=200, metavar="MIB/S",
-                        help="(default: 200)")
-    parser.add_argument("--downtime", type=int, default=100, metavar="MS",
+    parser.add_argument("--bandwidth", type=within(1), default=200,
+                        metavar="MIB/S", help="(default: 200)")
+    parser.add_argument("--downtime", type=within(1), default=100,
+                        metavar="MS",
                         help="the longest that is allowed (default: 100)")
-    parser.add_argument("--runs", type=int, default=3,
-                        help="runs of each case (default: 3)")
     parser.add_argument("--variant", action="append", metavar="NAME",
                         help="a folder below build with a QEMU, can be "
                              "repeated (default: pristine and patched)")
-    parser.add_argument("--csv", type=pathlib.Path,
-                        help="write each run here")
+    parser.add_runs()
     opts = parser.parse_args()
     opts.variant = opts.variant or list(VARIANTS)
     opts.rate = opts.rate or [100, 5000, 20000]
-    if min(opts.runs, opts.working_set, opts.bandwidth, opts.downtime) < 1:
-        parser.error("--runs, --working-set, --bandwidth and --downtime are "
-                     "at least 1")
-    if not 1 <= min(opts.rate) <= max(opts.rate) <= 1000000:
-        parser.error("--rate is 1 to 1000000")
-    for name in opts.variant:
-        path = BUILD / name / "qemu-system-x86_64"
-        if not os.access(path, os.X_OK):
-            parser.error(f"{path} is not there: build it with "
-                         "./configure-wrapper.sh and "
-                         "./configure-wrapper.sh --pristine")
-    if not (BUILD / "guests/vmlinuz").is_file():
-        parser.error("no guest: run tests/guests/make.sh")
+    parser.refuse(*(no_qemu(binary(name)) for name in opts.variant),
+                  no_guest("vmlinuz"))
     return opts
 
 
@@ -95,22 +81,6 @@ def sync_ms(log):
         else:
             total += when - start
     return 1000 * total
-
-
-def wait_completed(source, timeout=300):
-    """Until it has; returns what query-migrate says then."""
-    end = time.monotonic() + timeout
-    while True:
-        info = source.status()
-        if info["status"] == "completed":
-            return info
-        if info["status"] in ("failed", "cancelled"):
-            raise Wrong(f"migration {info['status']}: "
-                        f"{info.get('error-desc', 'no reason given')}")
-        if time.monotonic() > end:
-            raise Wrong("the migration does not end: the guest writes more "
-                        "than --bandwidth lets through")
-        time.sleep(0.05)
 
 
 def one_run(variant, rate, opts):
@@ -133,7 +103,9 @@ def one_run(variant, rate, opts):
                       max_bandwidth=opts.bandwidth << 20,
                       downtime_limit=opts.downtime)
         source.vm.cmd("migrate", uri=f"unix:{target.socket}")
-        info = wait_completed(source)
+        info = wait_until(source.migrated, 300,
+                          "the migration does not end: the guest writes more "
+                          "than --bandwidth lets through")
         wait_incoming(target)
         target.wait_passes(1, 120)
         return (info["total-time"], info["downtime"],
@@ -145,13 +117,9 @@ def measure(opts):
     """Rows of (rate, variant, run, *FIELDS)."""
     cases = [(rate, run, variant) for rate in opts.rate
              for run in range(opts.runs) for variant in opts.variant]
-    rows, began = [], time.monotonic()
-    for i, (rate, run, variant) in enumerate(cases):
-        left = (time.monotonic() - began) / i * (len(cases) - i) if i else 0
-        print(f"[{i + 1}/{len(cases)}] {rate} pages/s, {variant}"
-              + (f", {left:.0f} s left" if i else ""), file=sys.stderr)
-        rows.append((rate, variant, run, *one_run(variant, rate, opts)))
-    return rows
+    return [(rate, variant, run, *one_run(variant, rate, opts))
+            for rate, run, variant in progress(
+                cases, lambda case: f"{case[0]} pages/s, {case[2]}")]
 
 
 def report(rows, opts):
@@ -165,26 +133,17 @@ def report(rows, opts):
             columns = zip(*(row[3:] for row in rows
                             if row[:2] == (rate, variant)))
             print(f"{rate:8} {variant:9}" + "".join(
-                f"{f'{statistics.median(c):g} ({min(c):g}-{max(c):g})':>20}"
-                for c in columns))
+                f"{spread(column, 'g'):>20}" for column in columns))
 
 
 def main():
     """Measure, report, write the CSV."""
     opts = parse_args()
-    try:
-        rows = measure(opts)
-    except (Wrong, OSError) as err:
-        print(f"migration_time.py: error: {err}", file=sys.stderr)
-        return 1
+    rows = measure(opts)
     report(rows, opts)
-    if opts.csv:
-        with opts.csv.open("w", encoding="utf-8", newline="") as out:
-            writer = csv.writer(out)
-            writer.writerow(["rate", "variant", "run", *FIELDS])
-            writer.writerows(rows)
+    write_csv(opts.csv, ("rate", "variant", "run", *FIELDS), rows)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

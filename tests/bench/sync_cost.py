@@ -18,24 +18,27 @@ library that is preloaded into both variants times the ioctls, and the column
 
 Variants alternate, each run is a QEMU of its own.  Times of two machines do
 not compare; the two columns of one run do.
+
+Exit status: 0 measured, 1 a migration failed, 2 wrong use.
 """
-import argparse
-import csv
-import os
 import pathlib
 import platform
 import re
 import socket
 import statistics
 import struct
-import subprocess
 import sys
 import tempfile
 import time
 from datetime import datetime
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
+# pylint: disable=wrong-import-position
+from series import BUILD, ROOT  # noqa: E402
+from tool import (  # noqa: E402
+    Parser, Wrong, binary, command, kvm_usable, machine, no_guest, no_qemu,
+    note, progress, run_main, spread, within, write_csv)
+
 EXAMPLES = """examples:
   tests/bench/sync_cost.py                        16 GiB, TCG and KVM
   tests/bench/sync_cost.py --size 64 --runs 5     as in README
@@ -50,40 +53,30 @@ EVENT = re.compile(r"^(?:(\S+)Z |\d+@([\d.]+):)migration_bitmap_sync_"
                    r"(start|end)(?: dirty_pages (\d+))?", re.M)
 # What a migration may send in a second: while the guest is at it, and then
 SLOW, FAST = 32 << 10, 200 << 20
+VARIANTS = ("pristine", "patched")
 ACCELS = {"tcg": "tcg", "kvm": "kvm", "kvm-ring": "kvm,dirty-ring-size=4096"}
 
 
 def parse_args():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=16, metavar="GIB",
-                        help="guest size (default: 16)")
-    parser.add_argument("--runs", type=int, default=3,
-                        help="runs of each case (default: 3)")
+    parser = Parser(EXAMPLES, __doc__)
+    parser.add_argument("--size", type=within(1, 4096), default=16,
+                        metavar="GIB", help="guest size (default: 16)")
     parser.add_argument("--dirty", type=int, default=0, metavar="MIB",
                         help="what the guest dirties between two syncs "
                              "(default: nothing)")
-    parser.add_argument("--syncs", type=int, default=5,
+    parser.add_argument("--syncs", type=within(1), default=5,
                         help="with --dirty: syncs of each run (default: 5)")
     parser.add_argument("--shape", action="append", choices=("even", "odd"),
                         help="only guests of this size, can be repeated")
     parser.add_argument("--accel", action="append", choices=ACCELS,
                         help="only this accelerator, can be repeated")
-    parser.add_argument("--pristine", type=pathlib.Path,
-                        default=BUILD / "pristine/qemu-system-x86_64")
-    parser.add_argument("--patched", type=pathlib.Path,
-                        default=BUILD / "patched/qemu-system-x86_64")
-    parser.add_argument("--csv", type=pathlib.Path,
-                        help="write each sync here")
+    for variant in VARIANTS:
+        parser.add_argument(f"--{variant}", type=pathlib.Path,
+                            metavar="BINARY", default=binary(variant),
+                            help=f"(default: build/{variant}'s)")
+    parser.add_runs(row="sync")
     opts = parser.parse_args()
-    if not 1 <= opts.size <= 4096:
-        parser.error("--size is 1 to 4096 GiB")
-    if opts.runs < 1:
-        parser.error("--runs is at least 1")
-    if opts.syncs < 1:
-        parser.error("--syncs is at least 1")
     if opts.dirty:
         if not 64 <= opts.dirty <= stretch(opts.size)[1] >> 8:
             parser.error("--dirty is 64 MiB at least, and at most "
@@ -91,20 +84,15 @@ def parse_args():
                          f"{opts.size}")
         if opts.size > 128:
             parser.error("--dirty wants a --size of up to 128")
-        if not (BUILD / "guests/pagewriter").is_file():
-            parser.error("no guest: run tests/guests/make.sh")
-    for path in (opts.pristine, opts.patched):
-        if not os.access(path, os.X_OK):
-            parser.error(f"{path} is not there: build it with "
-                         "./configure-wrapper.sh and "
-                         "./configure-wrapper.sh --pristine")
+        parser.refuse(no_guest("pagewriter"))
+    parser.refuse(no_qemu(opts.pristine), no_qemu(opts.patched))
     opts.shape = opts.shape or ["even", "odd"]
     if not opts.accel:
         opts.accel = ["tcg"]
-        if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        if kvm_usable():
             opts.accel += ["kvm"]
         else:
-            print("no /dev/kvm: TCG only", file=sys.stderr)
+            note("no /dev/kvm: TCG only")
     return opts
 
 
@@ -125,8 +113,7 @@ def preload_library():
     source = ROOT / "tests/bench/ioctl_time.c"
     library = BUILD / "bench/ioctl_time.so"
     library.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(library),
-                    str(source), "-ldl"], check=True)
+    command(["cc", "-shared", "-fPIC", "-O2", "-o", library, source, "-ldl"])
     return library
 
 
@@ -143,10 +130,10 @@ def wait_migration(vm, syncs=None, remaining=1 << 64):
     while True:
         info = vm.cmd("query-migrate")
         if info["status"] == "failed":
-            raise RuntimeError(f"the migration failed: {info}")
+            raise Wrong(f"the migration failed: {info}")
         if info["status"] == "completed":
             if syncs:
-                raise RuntimeError("the migration ended too early")
+                raise Wrong("the migration ended too early")
             return
         ram = info.get("ram", {"dirty-sync-count": 0, "remaining": 0})
         if (syncs and ram["dirty-sync-count"] >= syncs
@@ -186,7 +173,7 @@ def dirty_rounds(vm, opts, tmp):
             try:
                 serial.recv(1)
             except TimeoutError as err:
-                raise RuntimeError("the guest does not answer") from err
+                raise Wrong("the guest does not answer") from err
             vm.cmd("stop")
             vm.cmd("migrate-set-parameters", max_bandwidth=FAST)
             wait_migration(vm, done + 2)
@@ -195,24 +182,20 @@ def dirty_rounds(vm, opts, tmp):
                 vm.cmd("cont")
 
 
-def sync_times(binary, accel, size_kib, library, opts):
+def sync_times(qemu, accel, size_kib, library, opts):
     """(all, QEMU's own) microseconds of each sync of a migration to nowhere.
     """
-    sys.path.insert(0, str(BUILD / "src/python"))
-    # pylint: disable=import-outside-toplevel,import-error
-    from qemu.machine import QEMUMachine
-
     with tempfile.TemporaryDirectory() as tmp:
         log = pathlib.Path(tmp, "trace.log")
         ioctls = pathlib.Path(tmp, "ioctls")
         wrapper = ["env", f"LD_PRELOAD={library}", f"IOCTL_TIME={ioctls}"]
         # A page that is written is to take a page, not 2 MiB
         wrapper += ["NO_THP=1"] if opts.dirty else []
-        machine = "pc" if opts.dirty else "q35"
-        vm = QEMUMachine(
-            str(binary), base_temp_dir=tmp, qmp_timer=None, wrapper=wrapper,
+        kind = "pc" if opts.dirty else "q35"
+        vm = machine(
+            qemu, base_temp_dir=tmp, qmp_timer=None, wrapper=wrapper,
             args=[
-                "-machine", f"{machine},memory-backend=m",
+                "-machine", f"{kind},memory-backend=m",
                 "-accel", ACCELS[accel],
                 # Some hosts' KVM refuses the MSR as QEMU up to 10.0 sets it
                 "-cpu", "max,host-phys-bits=off,phys-bits=46,"
@@ -240,10 +223,10 @@ def sync_times(binary, accel, size_kib, library, opts):
     if opts.dirty:
         times = times[:opts.syncs + 1]
         if min(time[2] for time in times[1:]) < (opts.dirty << 8) * 0.9:
-            raise RuntimeError(f"{binary}: not as many pages became dirty as "
-                               f"the guest wrote: {times}")
+            raise Wrong(f"{qemu}: not as many pages became dirty as the "
+                        f"guest wrote: {times}")
     if len(times) < 2:
-        raise RuntimeError(f"{binary}: only {len(times)} syncs were traced")
+        raise Wrong(f"{qemu}: only {len(times)} syncs were traced")
     return [time[:2] for time in times]
 
 
@@ -269,13 +252,10 @@ def measure(opts):
     shapes = {"even": opts.size << 20, "odd": (opts.size << 20) - 8}
     cases = [(accel, shape, run, variant)
              for accel in opts.accel for run in range(opts.runs)
-             for shape in opts.shape for variant in ("pristine", "patched")]
-    began = time.monotonic()
+             for shape in opts.shape for variant in VARIANTS]
     rows = []
-    for i, (accel, shape, run, variant) in enumerate(cases):
-        left = (time.monotonic() - began) / i * (len(cases) - i) if i else 0
-        print(f"[{i + 1}/{len(cases)}] {accel} {shape} {variant}"
-              + (f", {left:.0f} s left" if i else ""), file=sys.stderr)
+    for accel, shape, run, variant in progress(
+            cases, lambda case: f"{case[0]} {case[1]} {case[3]}"):
         for index, (us, own) in enumerate(sync_times(
                 getattr(opts, variant), accel, shapes[shape], library, opts)):
             rows.append((variant, accel, shape, shapes[shape], run, index,
@@ -283,17 +263,11 @@ def measure(opts):
     return rows
 
 
-def spread(values):
-    """'median (min-max)' in milliseconds."""
-    ms = [v / 1000 for v in values]
-    return (f"{statistics.median(ms):.3f} "
-            f"({min(ms):.3f}-{max(ms):.3f})")
-
-
 def report(rows, opts):
     """Print the table and what it amounts to."""
     def pick(variant, accel, shape, first, column=6):
-        return [r[column] for r in rows if r[:3] == (variant, accel, shape)
+        return [r[column] / 1000 for r in rows
+                if r[:3] == (variant, accel, shape)
                 and (r[5] == 0) == first]
 
     what = (f"a guest that dirtied {opts.dirty} MiB at random" if opts.dirty
@@ -305,16 +279,16 @@ def report(rows, opts):
     lines = [(a, s, f, c) for a in opts.accel for s in opts.shape
              for f in (True, False) for c in (6, 7) if c == 6 or a != "tcg"]
     for accel, shape, first, column in lines:
-        found = [pick(v, accel, shape, first, column)
-                 for v in ("pristine", "patched")]
+        found = [pick(v, accel, shape, first, column) for v in VARIANTS]
         share = "all" if column == 6 else "QEMU's"
         gain = statistics.median(found[0]) / statistics.median(found[1])
         print(f"{accel:9} {shape:5} {'first' if first else 'later':6} "
               f"{share:6} "
-              f"{spread(found[0]):>32} {spread(found[1]):>28} {gain:>7.2f}x")
+              f"{spread(found[0], '.3f'):>32} "
+              f"{spread(found[1], '.3f'):>28} {gain:>7.2f}x")
     for accel in opts.accel if len(opts.shape) == 2 else ():
         ratios = []
-        for variant in ("pristine", "patched"):
+        for variant in VARIANTS:
             odd, even = (statistics.median(pick(variant, accel, s, False))
                          for s in ("odd", "even"))
             ratios.append(f"{variant} {odd / even:.2f}x")
@@ -325,24 +299,16 @@ def report(rows, opts):
 def main():
     """Measure, report, write the CSV."""
     opts = parse_args()
-    try:
-        rows = measure(opts)
-    except (RuntimeError, OSError) as err:
-        print(f"sync_cost.py: error: {err}", file=sys.stderr)
-        return 1
+    rows = measure(opts)
     report(rows, opts)
     if opts.csv:
-        version = subprocess.run(
-            [opts.patched, "--version"], check=True, text=True,
-            stdout=subprocess.PIPE).stdout.splitlines()[0]
-        with opts.csv.open("w", encoding="utf-8", newline="") as out:
-            writer = csv.writer(out)
-            writer.writerow(["variant", "accel", "guest", "size_kib", "run",
+        version = command([opts.patched, "--version"]).splitlines()[0]
+        write_csv(opts.csv, ("variant", "accel", "guest", "size_kib", "run",
                              "sync", "us", "qemu_us", "kernel",
-                             "patched_version"])
-            writer.writerows(r + (platform.release(), version) for r in rows)
+                             "patched_version"),
+                  (row + (platform.release(), version) for row in rows))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)
