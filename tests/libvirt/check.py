@@ -8,7 +8,6 @@ Prints TAP.
 
 Exit status: 0 nothing failed, 1 something did, 2 wrong use.
 """
-import argparse
 import contextlib
 import os
 import pathlib
@@ -20,8 +19,13 @@ import tempfile
 import time
 import uuid
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
+# pylint: disable=wrong-import-position
+from series import BUILD  # noqa: E402
+from tool import (  # noqa: E402
+    Parser, Skip, Wrong, binary, command, kvm_usable, no_guest, no_program,
+    no_qemu, run_main, tap, test_methods, wait_until)
+
 EXAMPLES = """examples:
   tests/libvirt/check.py
   tests/libvirt/check.py --emulator /usr/bin/qemu-system-x86_64
@@ -81,24 +85,6 @@ HOT = {"disk": """<disk type='file' device='disk'>
 """}
 
 
-class Wrong(Exception):
-    """Something that must not be."""
-
-
-class Skip(Exception):
-    """This can't be had here."""
-
-
-def run(args, **kwargs):
-    """A program that has to work.  Returns: what it prints"""
-    done = subprocess.run([str(arg) for arg in args], check=False, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=300, **kwargs)
-    if done.returncode:
-        raise Wrong(f"{args[0]} {args[1]}...: {done.stdout.strip()[-400:]}")
-    return done.stdout
-
-
 class Daemon:
     """A libvirtd, and virsh that talks to it."""
 
@@ -130,18 +116,23 @@ class Daemon:
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=(self.dir / "err").open("w"))
         self.uri = f"qemu+unix:///system?socket={self.dir}/libvirt-sock"
-        end = time.monotonic() + 60
-        while not (self.dir / "libvirt-sock").exists():
-            if self.process.poll() is not None or time.monotonic() > end:
-                said = [path.read_text() for path in (self.dir / "err",
-                                                      self.dir / "log")
-                        if path.exists()]
-                raise Wrong(f"libvirtd does not start: {said}")
-            time.sleep(0.1)
+        socket = self.dir / "libvirt-sock"
+        wait_until(lambda: socket.exists() or self.process.poll() is not None,
+                   60, self.last_words, 0.1)
+        if not socket.exists():
+            raise Wrong(self.last_words())
+
+    def last_words(self):
+        """Why it does not start."""
+        said = [path.read_text() for path in (self.dir / "err",
+                                              self.dir / "log")
+                if path.exists()]
+        return f"libvirtd does not start: {said}"
 
     def virsh(self, *args):
         """One command."""
-        return run(["virsh", "-q", "-c", self.uri, *args])
+        return command(["virsh", "-q", "-c", self.uri, *args],
+                       f"virsh {args[0]}", timeout=300)
 
     def close(self):
         """Its domains, and itself."""
@@ -168,12 +159,10 @@ class Guest:
 
     def goes_on(self, timeout=120):
         """It checks its memory twice more."""
-        wanted, end = self.passes() + 2, time.monotonic() + timeout
-        while self.passes() < wanted:
-            if time.monotonic() > end:
-                raise Wrong(f"no pass for {timeout} s: "
-                            f"{self.serial.read_text()[-200:]!r}")
-            time.sleep(0.1)
+        wanted = self.passes() + 2
+        wait_until(lambda: self.passes() >= wanted, timeout,
+                   lambda: f"no pass for {timeout} s: "
+                   f"{self.serial.read_text()[-200:]!r}", 0.1)
 
     def waits(self):
         """It does nothing now."""
@@ -186,7 +175,7 @@ class Guest:
 
 def kinds():
     """The kinds of domains that there can be here."""
-    return ["qemu"] + (["kvm"] if os.access("/dev/kvm", os.W_OK) else [])
+    return ["qemu"] + (["kvm"] if kvm_usable() else [])
 
 
 class Checks:
@@ -266,11 +255,12 @@ class Checks:
                 raise Wrong(f"the {kind} is not there")
             self.guest.goes_on()
             self.here.virsh("detach-device", "thrift", xml)
-            end = time.monotonic() + 60
-            while self.here.virsh(listing, "thrift") != before:
-                if time.monotonic() > end:
-                    raise Wrong(f"the {kind} does not go away")
-                time.sleep(0.2)
+            self.wait_gone(kind, listing, before)
+
+    def wait_gone(self, kind, listing, before):
+        """Until that is listed again what was before."""
+        wait_until(lambda: self.here.virsh(listing, "thrift") == before, 60,
+                   f"the {kind} does not go away", 0.2)
 
     def test_dump_screen(self):
         """screenshot, domstats, qemu-monitor-command"""
@@ -304,7 +294,8 @@ class Checks:
     def install(self, kind):
         """virt-install a domain that boots the guest."""
         guests = BUILD / "guests"
-        run(["virt-install", "--connect", self.here.uri, "--name", "thrift",
+        command(
+            ["virt-install", "--connect", self.here.uri, "--name", "thrift",
              "--import", "--virt-type", kind, "--machine", "pc-q35-10.2",
              "--memory", "256", "--vcpus", "1", "--osinfo", "generic",
              "--disk", f"path={self.tmp}/disk.qcow2", "--network", "none",
@@ -313,12 +304,13 @@ class Checks:
              "--boot", f"emulator={self.emulator},kernel={guests}/vmlinuz,"
              f"initrd={guests}/initramfs.gz,"
              "kernel_args='console=ttyS0 quiet panic=-1 thrift=memwriter:16'"],
-            env=dict(os.environ, XDG_CACHE_HOME=str(self.tmp)))
+            timeout=300, env=dict(os.environ, XDG_CACHE_HOME=str(self.tmp)))
 
     def test_virt_install(self):
         """virt-install --import with the emulator, destroy, undefine"""
-        if not shutil.which("virt-install"):
-            raise Skip("no virt-install: apt-get install virtinst")
+        reason = no_program("virt-install", "virtinst")
+        if reason:
+            raise Skip(reason)
         for kind in kinds():
             self.install(kind)
             self.state("running")
@@ -335,65 +327,40 @@ class Checks:
             if self.here.virsh("list", "--all", "--name").strip():
                 raise Wrong("the domain is still there")
 
-    def all(self):
-        """(function, what it does) in the order they are written."""
-        return [(func.__get__(self), func.__doc__)
-                for name, func in vars(Checks).items()
-                if name.startswith("test_")]
-
 
 def missing():
     """Why it can't be done here, or None."""
-    for program, package in (("libvirtd", "libvirt-daemon"),
-                             ("virsh", "libvirt-clients"),
-                             ("unshare", "util-linux")):
-        if not shutil.which(program):
-            return f"no {program}: apt-get install {package}"
-    if os.geteuid():
-        return "it takes root"
-    if not (BUILD / "guests/initramfs.gz").exists():
-        return "no guest: run tests/guests/make.sh"
-    return None
+    return (no_program("libvirtd", "libvirt-daemon")
+            or no_program("virsh", "libvirt-clients")
+            or no_program("unshare", "util-linux")
+            or ("it takes root" if os.geteuid() else None)
+            or no_guest("initramfs.gz"))
 
 
 def main():
     """Two daemons, all tests; after the first failure nothing makes sense."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(EXAMPLES, __doc__)
     parser.add_argument("--emulator", type=pathlib.Path,
-                        default=BUILD / "patched/qemu-system-x86_64")
+                        default=binary("patched"))
     opts = parser.parse_args()
-    if not os.access(opts.emulator, os.X_OK):
-        parser.error(f"{opts.emulator} can't be run: build it with "
-                     "./configure-wrapper.sh")
+    parser.refuse(no_qemu(opts.emulator))
     reason = missing()
     if reason:
         print(f"1..0 # SKIP {reason}")
         return 0
     with contextlib.ExitStack() as stack:
         tmp = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        run(["qemu-img" if shutil.which("qemu-img") else
-             BUILD / "patched/qemu-img", "create", "-q", "-f", "qcow2",
-             tmp / "disk.qcow2", "64M"])
+        command(["qemu-img" if shutil.which("qemu-img") else
+                 BUILD / "patched/qemu-img", "create", "-q", "-f", "qcow2",
+                 tmp / "disk.qcow2", "64M"])
         (tmp / "hot.raw").write_bytes(bytes(1 << 20))
         daemons = []
         for name in ("here", "there"):
             daemons.append(Daemon(tmp, name, opts.emulator.resolve()))
             stack.callback(daemons[-1].close)
-        checks = Checks(*daemons, tmp, opts.emulator.resolve()).all()
-        print(f"1..{len(checks)}", flush=True)
-        for i, (test, what) in enumerate(checks):
-            try:
-                test()
-            except Skip as why:
-                what += f" # SKIP {why}"
-            except (Wrong, subprocess.TimeoutExpired) as wrong:
-                print(f"not ok {i + 1} {what}\n# {wrong}")
-                return 1
-            print(f"ok {i + 1} {what}", flush=True)
-    return 0
+        return tap(test_methods(Checks(*daemons, tmp,
+                                       opts.emulator.resolve())), go_on=False)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -9,7 +9,6 @@ that nothing else changes unnoticed.  Prints TAP.
 
 Exit status: 0 nothing failed, 1 something did, 2 wrong use.
 """
-import argparse
 import contextlib
 import difflib
 import json
@@ -20,9 +19,13 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build"
-QEMU = "qemu-system-x86_64"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
+# pylint: disable=wrong-import-position
+from series import BUILD  # noqa: E402
+from tool import (  # noqa: E402
+    Parser, Skip, Wrong, binary, kvm_usable, machine, no_qemu, run_main, tap,
+    test_methods)
+
 EXPECTED = pathlib.Path(__file__).with_name("expected")
 EXAMPLES = """examples:
   tests/monitor/check.py
@@ -37,42 +40,19 @@ UNSAFE = ("chardev-parallel", "colo-compare", "cryptodev-backend-lkcf",
           "qemu-text-console", "qio-net-listener", "x-remote-object")
 
 
-class Wrong(Exception):
-    """Something that must not be."""
-
-
-class Skip(Exception):
-    """This can't be had here."""
-
-
 def run(args, **kwargs):
     """A program, to its end.  Returns: exit status, stdout, stderr"""
-    try:
-        done = subprocess.run([str(arg) for arg in args], check=False,
-                              text=True, errors="replace", timeout=300,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              **kwargs)
-    except subprocess.TimeoutExpired as late:
-        raise Wrong(f"{args[0]} does not end") from late
+    done = subprocess.run([str(arg) for arg in args], check=False, text=True,
+                          errors="replace", timeout=300,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          **kwargs)
     return done.returncode, done.stdout, done.stderr
 
 
-def binary(variant):
-    """The QEMU of a build."""
-    path = BUILD / variant / QEMU
-    if not os.access(path, os.X_OK):
-        raise Skip(f"no {variant} build: ./configure-wrapper.sh"
-                   + (" --pristine" if variant == "pristine" else ""))
-    return path
-
-
 def qemu_machine(variant, *args):
-    """A QEMU with a QMP monitor."""
-    sys.path.insert(0, str(BUILD / "src/python"))
-    # pylint: disable=import-outside-toplevel,import-error
-    from qemu.machine import QEMUMachine
-    return QEMUMachine(str(binary(variant)),
-                       args=["-display", "none", "-nodefaults", *args])
+    """A QEMU without devices."""
+    return machine(binary(variant),
+                   ["-display", "none", "-nodefaults", *args])
 
 
 def ask(tmp, program, args, lines):
@@ -258,8 +238,7 @@ def difference():
 
 def accels():
     """What QEMU can use here."""
-    return ["tcg"] + (["kvm"] if os.access("/dev/kvm", os.R_OK | os.W_OK)
-                      else [])
+    return ["tcg"] + (["kvm"] if kvm_usable() else [])
 
 
 class Checks:
@@ -340,7 +319,8 @@ class Checks:
 
     def test_difference(self):
         """all else is as with stock QEMU"""
-        binary("pristine")
+        if no_qemu(binary("pristine")):
+            raise Skip(no_qemu(binary("pristine")))
         wanted = EXPECTED.read_text(encoding="utf-8").splitlines()
         # The last word of a line can be a blank
         found = [line.rstrip() for line in difference()]
@@ -348,49 +328,26 @@ class Checks:
             told = list(difflib.unified_diff(
                 wanted, found, "tests/monitor/expected", "found", n=0,
                 lineterm=""))
-            raise Wrong("\n# ".join([f"{len(told)} lines differ", *told[:40]]))
-
-    def all(self):
-        """(function, what it does) in the order they are written."""
-        return [(getattr(self, name), func.__doc__)
-                for name, func in vars(Checks).items()
-                if name.startswith("test_")]
+            raise Wrong("\n".join([f"{len(told)} lines differ", *told[:40]]))
 
 
 def main():
     """All tests, or a new expected difference."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", maxsplit=1)[0], epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(EXAMPLES, __doc__)
     parser.add_argument("--update", action="store_true",
                         help="write what differs from stock QEMU to "
                              "tests/monitor/expected")
     opts = parser.parse_args()
-    try:
-        binary("patched")
-        if opts.update:
-            EXPECTED.write_text("".join(f"{line.rstrip()}\n"
-                                        for line in difference()),
-                                encoding="utf-8")
-            return 0
-    except Skip as why:
-        parser.error(str(why))
-    status = 0
+    parser.refuse(no_qemu(binary("patched")))
+    if opts.update:
+        parser.refuse(no_qemu(binary("pristine")))
+        EXPECTED.write_text("".join(f"{line.rstrip()}\n"
+                                    for line in difference()),
+                            encoding="utf-8")
+        return 0
     with tempfile.TemporaryDirectory() as tmp:
-        checks = Checks(pathlib.Path(tmp)).all()
-        print(f"1..{len(checks)}", flush=True)
-        for i, (test, what) in enumerate(checks):
-            try:
-                test()
-            except Skip as why:
-                what += f" # SKIP {why}"
-            except Wrong as wrong:
-                print(f"not ok {i + 1} {what}\n# {wrong}", flush=True)
-                status = 1
-                continue
-            print(f"ok {i + 1} {what}", flush=True)
-    return status
+        return tap(test_methods(Checks(pathlib.Path(tmp))))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)
