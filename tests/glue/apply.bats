@@ -418,23 +418,22 @@ END
     same "$(tree queue)" "$(tip_tree)"
 }
 
-@test "a run that was ended before a patch goes on there" {
+goes_on_where_ended() { # WHERE: the second patch, before or after
     based
-    kill_at_am 2 before
+    kill_at_am 2 "$1"
     run ci/apply.sh
-    [ "$status" = 143 ]
+    same "$status" 143
     run -0 ci/apply.sh
     says '[1/3] as applied before'
     same "$(tree queue)" "$(tip_tree)"
 }
 
+@test "a run that was ended before a patch goes on there" {
+    goes_on_where_ended before
+}
+
 @test "a run that was ended right behind a patch goes on there" {
-    based
-    kill_at_am 2 after
-    run ci/apply.sh
-    [ "$status" = 143 ]
-    run -0 ci/apply.sh
-    same "$(tree queue)" "$(tip_tree)"
+    goes_on_where_ended after
 }
 
 @test "context that moved by lines is fine, by fuzz is not" {

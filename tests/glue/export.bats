@@ -220,6 +220,16 @@ series_names() {
     grep -v '^#' series | cut -d- -f1 | paste -sd' '
 }
 
+exported_comes_back() {
+    local want
+    want=$(rev 'HEAD^{tree}')
+    ci/export.sh
+    rm -rf build
+    ci/base.sh --tarball "$TARBALL"
+    ci/apply.sh
+    same "$(rev 'HEAD^{tree}')" "$want"
+}
+
 @test "all sorts of changes survive" {
     dev rm -q data.bin
     dev mv docs/pages.rst docs/all-pages.rst
@@ -234,12 +244,7 @@ series_names() {
     dev commit -q -m 'all: sorts of changes
 
 Removed, moved, linked, made binary, and so on.'
-    want=$(rev 'HEAD^{tree}')
-    ci/export.sh
-    rm -rf build
-    ci/base.sh --tarball "$TARBALL"
-    ci/apply.sh
-    same "$(rev 'HEAD^{tree}')" "$want"
+    exported_comes_back
 }
 
 @test "a file with lines of DOS can be patched" {
@@ -247,12 +252,7 @@ Removed, moved, linked, made binary, and so on.'
     dev commit -q -a -m 'dos: another one
 
 Its lines end with two characters.'
-    want=$(rev 'HEAD^{tree}')
-    ci/export.sh
-    rm -rf build
-    ci/base.sh --tarball "$TARBALL"
-    ci/apply.sh
-    same "$(rev 'HEAD^{tree}')" "$want"
+    exported_comes_back
 }
 
 @test "--check: 0 if patches/ is up to date, 1 if not, never writes" {

@@ -8,11 +8,17 @@ COMMANDS=(configure-wrapper.sh ci/apply.sh ci/apt_private.py ci/base.sh ci/bench
     ci/build.sh ci/check ci/checkpatch.py ci/deps.sh ci/docs.sh ci/every-patch.sh
     ci/export.sh
     ci/lint.py ci/mail.py ci/package.sh ci/peer.sh ci/rebase.sh
-    ci/unit_tests.py tests/guests/soak.py)
+    ci/unit_tests.py
+    tests/bench/exit_loops.py tests/bench/exits.py tests/bench/guest_net.py
+    tests/bench/migration_time.py tests/bench/record_dirty_maps.py
+    tests/bench/sync_cost.py
+    tests/guests/exercise.py tests/guests/faults.py tests/guests/make.sh
+    tests/guests/migrate_guest.py tests/guests/soak.py
+    tests/libvirt/check.py tests/monitor/check.py)
 
 setup() {
     tiny clone
-    cp -a "$MAIN/tests/guests" tests
+    cp -a "$MAIN"/tests/{bench,guests,libvirt,monitor} tests
 }
 
 # each FUNCTION, with a line of stdin as arguments; all that fail are told.
@@ -47,6 +53,18 @@ refuses_value() { # COMMAND ARGUMENTS... VALUE
     run "./$1" "${@:2}" && same "$status" 2 && says "${*: -1}"
 }
 
+# What works with the queue's commits in build/src.
+wants_queue() {
+    cat <<END
+ci/build.sh
+ci/export.sh
+ci/every-patch.sh
+ci/rebase.sh --tarball $TARBALL
+ci/checkpatch.py
+ci/mail.py alpha
+END
+}
+
 says_what_to_run() { # COMMAND [ARGUMENTS...]
     run "./$1" "${@:2}" && same "$status" 1 && one_line 'run '
 }
@@ -56,7 +74,8 @@ waits() { # COMMAND [ARGUMENTS...]
 }
 
 @test "the commands below are all there are" {
-    have=$(find configure-wrapper.sh ci tests/guests/soak.py -maxdepth 1 -type f -perm -u+x | sort)
+    # What the guest runs as its init is none.
+    have=$(find configure-wrapper.sh ci tests/* -maxdepth 1 -type f -perm -u+x ! -name 'init*' | sort)
     same "$have" "$(printf '%s\n' "${COMMANDS[@]}" | sort)"
 }
 
@@ -92,6 +111,8 @@ ci/every-patch.sh --topic
 ci/rebase.sh --tarball
 ci/rebase.sh --topic
 ci/rebase.sh --show
+tests/bench/sync_cost.py --csv
+tests/guests/migrate_guest.py --path
 tests/guests/soak.py --variant
 tests/guests/soak.py --minutes
 tests/guests/soak.py --seed
@@ -115,6 +136,19 @@ ci/lint.py --rule gamma
 ci/lint.py --root gamma
 ci/check --only gamma
 ci/boot.py gamma
+tests/bench/exit_loops.py --gaps 0 -1
+tests/bench/exits.py --timeout gamma
+tests/bench/guest_net.py --size 15
+tests/bench/migration_time.py --rate 0
+tests/bench/migration_time.py --variant gamma
+tests/bench/record_dirty_maps.py --interval nan
+tests/bench/sync_cost.py --runs 0
+tests/bench/sync_cost.py --pristine gamma
+tests/guests/exercise.py --only gamma
+tests/guests/faults.py --variant gamma
+tests/guests/migrate_guest.py --hops 0
+tests/guests/migrate_guest.py --path gamma
+tests/libvirt/check.py --emulator gamma
 tests/guests/soak.py --variant gamma
 tests/guests/soak.py --minutes 0
 tests/guests/soak.py --minutes nan
@@ -132,28 +166,13 @@ END
 }
 
 @test "before there is a base each command says what to run" {
-    each says_what_to_run <<END
-ci/apply.sh
-ci/build.sh
-ci/export.sh
-ci/every-patch.sh
-ci/rebase.sh --tarball $TARBALL
-ci/checkpatch.py
-ci/mail.py alpha
-END
+    (echo ci/apply.sh && wants_queue) | each says_what_to_run
 }
 
 @test "before the queue is applied each command says what to run" {
     ci/base.sh --tarball "$TARBALL"
     before=$(sum patches series)
-    each says_what_to_run <<END
-ci/build.sh
-ci/export.sh
-ci/every-patch.sh
-ci/rebase.sh --tarball $TARBALL
-ci/checkpatch.py
-ci/mail.py alpha
-END
+    wants_queue | each says_what_to_run
     same "$(sum patches series)" "$before"
 }
 
