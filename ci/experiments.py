@@ -2,8 +2,11 @@
 
 Each experiment turns what its bench prints into rows of case, variant, value
 and unit, and rows into lines of the table.  There is a row for each value that
-the bench prints; some print medians only, or median, lowest and highest.
+the bench prints; some print medians only, or median, lowest and highest.  A
+case that could not be measured has one row without a value: its variant is
+"skipped", its unit the reason.
 """
+import collections
 import csv
 import os
 import re
@@ -14,6 +17,11 @@ from tool import binary, no_kvm
 
 PATCHED = BUILD / "patched"
 QEMU = {name: str(binary(name)) for name in ("pristine", "patched")}
+
+# What is drawn over something that grows: its name, a unit, and for each panel
+# a dictionary of variants with a list of lines, each of pairs of how much of
+# it and (median, least, most).  The names are those of a variant's lines.
+Curves = collections.namedtuple("Curves", "what unit panels names log")
 
 
 def median(rows, case, variant):
@@ -28,6 +36,12 @@ def median(rows, case, variant):
 def cases(rows):
     """In the order they were measured."""
     return list(dict.fromkeys(row["case"] for row in rows))
+
+
+def skipped(rows, case):
+    """Why it was not measured, or None."""
+    return next((row["unit"] for row in rows if row["case"] == case
+                 and row["variant"] == "skipped"), None)
 
 
 def number(value):
@@ -82,19 +96,22 @@ class Experiment:
         # pylint: disable=unused-argument
         return True
 
-    def curves(self, rows):
-        """What is drawn over something that grows, or None.
+    def drawn(self, case):
+        """Has the plot a bar for it?"""
+        return self.in_table(case)
 
-        Returns: name of that, unit, and for each variant a list of pairs of
-        how much of it and (median, least, most)
-        """
+    def curves(self, rows):
+        """What is drawn over something that grows: a list of Curves."""
         # pylint: disable=unused-argument
-        return None
+        return []
 
     def summary(self, rows):
         """(what, stock, ours, ratio) for the table."""
         stock, ours = self.variants
         for case in cases(rows):
+            if skipped(rows, case) and self.in_table(case):
+                yield (self.label(case), f"skipped: {skipped(rows, case)}",
+                       "", "")
             a, b = median(rows, case, stock), median(rows, case, ours)
             if not (a and b and self.in_table(case)):
                 continue
@@ -119,26 +136,28 @@ def csv_lines(text, first):
             yield dict(zip(header, values))
 
 
+def sync_cost(*args):
+    """Its command, with all accelerators there are."""
+    kvm = [] if no_kvm() else ["--accel", "kvm", "--accel", "kvm-ring"]
+    return [str(ROOT / "tests/bench/sync_cost.py"), *args, "--accel", "tcg",
+            *kvm, "--csv", "/dev/stdout"]
+
+
 class Sync(Experiment):
     """A dirty sync of an idle guest."""
     name, title = "sync", "Dirty sync of an idle guest"
-    minutes = (2, 16)
+    minutes = (2, 6)
 
     def commands(self, full):
-        script = str(ROOT / "tests/bench/sync_cost.py")
         runs = ["--runs", "5" if full else "4"]
-        kvm = [] if no_kvm() else ["--accel", "kvm", "--accel", "kvm-ring"]
-        sizes = ["16", "64", "1024"] if full else ["64"]
-        for size in sizes:
-            odd = ["--shape", "odd"] if full and size != "1024" else []
-            shapes = ["--shape", "even", *odd]
-            yield [script, "--size", size, *runs, *shapes, "--accel", "tcg",
-                   *kvm, "--csv", "/dev/stdout"]
+        for size in ["16", "64"] if full else ["64"]:
+            odd = ["--shape", "odd"] if full else []
+            yield sync_cost("--size", size, *runs, "--shape", "even", *odd)
 
     def parse(self, text):
         rows = []
         for row in csv_lines(text, "variant,accel,"):
-            if row["sync"] == "0":
+            if row["sync"] in ("0", ""):
                 continue
             size = int(row["size_kib"]) >> 20
             if row["guest"] == "odd":
@@ -154,6 +173,94 @@ class Sync(Experiment):
                              "value": float(row["qemu_us"]) / 1000,
                              "unit": "ms"})
         return rows
+
+
+class SyncSize(Experiment):
+    """A dirty sync over RAM size and over dirty share, stage by stage."""
+    name, title = "sync-size", "Dirty sync over RAM size"
+    minutes = (1, 20)
+    # What is timed of a sync: column, what the case's name has, and the plot's
+    STAGES = (("us", "", "all"),
+              ("qemu_us", ", without the kernel's part",
+               "without the kernel's part"),
+              ("bitmap_us", ", migration's bitmap",
+               "into migration's bitmap"))
+    CASE = re.compile(r"^(\d+) GiB(?:, (\d+) MiB dirty)?, ([^,]+)$")
+
+    def commands(self, full):
+        sizes, runs = ((4, 16, 64, 256, 1024, 4096), "5") if full else (
+            (4, 64, 1024), "3")
+        for size in sizes:
+            yield sync_cost("--size", str(size), "--unplugged",
+                            "--runs", runs)
+        for dirty in (16, 64, 512, 4096) if full else ():
+            yield sync_cost("--size", "16", "--dirty", str(dirty),
+                            "--shape", "even", "--runs", "2", "--syncs", "4")
+
+    def parse(self, text):
+        rows = []
+        for row in csv_lines(text, "variant,accel,"):
+            dirty = row["dirty_mib"]
+            dirty = f", {dirty} MiB dirty" if dirty != "0" else ""
+            case = f"{int(row['size_kib']) >> 20} GiB{dirty}, {row['accel']}"
+            if row["skipped"]:
+                rows.append({"case": case, "variant": "skipped",
+                             "value": None, "unit": row["skipped"]})
+                continue
+            # TCG has no log, and the kernel has no part in filling a ring
+            stages = [stage for stage in self.STAGES if not stage[1]
+                      or row["accel"] == "kvm"
+                      or (stage[0] == "bitmap_us" and row["accel"] != "tcg")]
+            if row["sync"] == "0":
+                stages = (("us", ", first", ""),)
+            rows += [{"case": case + name, "variant": row["variant"],
+                      "value": float(row[column]) / 1000, "unit": "ms"}
+                     for column, name, _ in stages]
+        return rows
+
+    def matches(self, rows):
+        """(accelerator, size, dirty, case) of each that's no stage."""
+        found = map(self.CASE.match, cases(rows))
+        return [(m[3], int(m[1]), int(m[2] or 0), m[0]) for m in found if m]
+
+    def summary(self, rows):
+        """Of each accelerator, the largest size, and what was skipped."""
+        idle = [m for m in self.matches(rows) if not m[2]]
+        largest = {accel: case for accel, _, _, case in
+                   sorted(idle, key=lambda m: m[1]) if not skipped(rows, case)}
+        return super().summary([
+            row for row in rows if row["variant"] == "skipped"
+            or row["case"] in largest.values()])
+
+    def drawn(self, case):
+        return False
+
+    def curves(self, rows):
+        sizes = sorted({m[1] for m in self.matches(rows) if m[2]})
+        return [
+            self.over(rows, "RAM, GiB", lambda size, dirty:
+                      None if dirty else size),
+            *(self.over(rows, f"dirty, % of {size} GiB", lambda other, dirty:
+                        dirty / other / 10.24 if dirty and other == size
+                        else None) for size in sizes)]
+
+    def over(self, rows, what, place):
+        """Curves of all that have a place."""
+        panels = {}
+        for accel, size, dirty, case in sorted(self.matches(rows),
+                                               key=lambda m: m[1:3]):
+            where = place(size, dirty)
+            if where is None or skipped(rows, case):
+                continue
+            panel = panels.setdefault(accel, {
+                variant: [[] for _ in self.STAGES]
+                for variant in self.variants})
+            for variant in self.variants:
+                for line, (_, name, _) in zip(panel[variant], self.STAGES):
+                    found = median(rows, case + name, variant)
+                    line += [(where, found)] if found else []
+        return Curves(what, "ms", panels,
+                      [name for _, _, name in self.STAGES], True)
 
 
 class DirtyMaps(Experiment):
@@ -374,11 +481,12 @@ class Loops(Experiment):
         gap = re.compile(r"^gap ?(\d*), ring 3$")
         found = [(int(match.group(1) or 0), match.group())
                  for match in map(gap.match, cases(rows)) if match]
-        return ("instructions between two OUTs, in ring 3", "us", {
-            variant: [(length, median(rows, case, variant))
-                      for length, case in sorted(found)]
-            for variant in self.variants})
+        lines = {variant: [[(length, median(rows, case, variant))
+                            for length, case in sorted(found)]]
+                 for variant in self.variants}
+        return [Curves("instructions between two OUTs, in ring 3", "us",
+                       {"": lines}, [""], False)]
 
 
-ALL = [Sync(), DirtyMaps(), Migration(), Receive(), Copies(), GuestNet(),
-       Exits(), Loops()]
+ALL = [Sync(), SyncSize(), DirtyMaps(), Migration(), Receive(), Copies(),
+       GuestNet(), Exits(), Loops()]

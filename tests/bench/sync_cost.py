@@ -12,9 +12,17 @@ With --dirty, a guest (pagewriter.S) dirties so much between two syncs, each
 page once and at random places of at least half of its RAM; it is stopped while
 the sync is timed, as the end of a migration is.
 
+With --unplugged, all RAM but 1 GiB is virtio-mem's and not plugged.  A sync is
+the same, but a migration skips it, so a guest of 4 TiB takes seconds instead
+of minutes.
+
 With KVM the kernel's copy of its log is most of the time of a big guest.  A
 library that is preloaded into both variants times the ioctls, and the column
-"QEMU's" is what is left.
+"QEMU's" is what is left; "bitmap" is the last stage alone, from QEMU's dirty
+maps to the migration's bitmap.
+
+What the pristine QEMU can't do is this machine's limit: the accelerator is
+listed as skipped, with the reason.
 
 Variants alternate, each run is a QEMU of its own.  Times of two machines do
 not compare; the two columns of one run do.
@@ -36,21 +44,23 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
 from series import BUILD, ROOT  # noqa: E402
 from tool import (  # noqa: E402
-    Parser, Wrong, binary, command, kvm_usable, machine, no_guest, no_qemu,
-    note, progress, run_main, spread, within, write_csv)
+    FAILURES, Parser, Wrong, binary, command, kvm_usable, machine, no_guest,
+    no_qemu, note, progress, run_main, spread, within, write_csv)
 
 EXAMPLES = """examples:
   tests/bench/sync_cost.py                        16 GiB, TCG and KVM
   tests/bench/sync_cost.py --size 64 --runs 5     as in README
   tests/bench/sync_cost.py --size 1024 --shape even --accel kvm-ring
+  tests/bench/sync_cost.py --size 4096 --unplugged --accel kvm
   tests/bench/sync_cost.py --accel kvm --csv out.csv
   tests/bench/sync_cost.py --size 64 --dirty 1024 --accel kvm
   tests/bench/sync_cost.py --patched /usr/bin/qemu-system-x86_64
   tests/bench/sync_cost.py --pristine build/peer-trixie/qemu-system-x86_64
 """
 # With a date, or, up to 10.0, as 'pid@seconds:'
-EVENT = re.compile(r"^(?:(\S+)Z |\d+@([\d.]+):)migration_bitmap_sync_"
-                   r"(start|end)(?: dirty_pages (\d+))?", re.M)
+EVENT = re.compile(r"^(?:(\S+)Z |\d+@([\d.]+):)(?:migration_bitmap_sync_|"
+                   r"memory_region_sync_)(start|dirty|end)"
+                   r"(?: dirty_pages (\d+))?", re.M)
 # What a migration may send in a second: while the guest is at it, and then
 SLOW, FAST = 32 << 10, 200 << 20
 VARIANTS = ("pristine", "patched")
@@ -65,6 +75,8 @@ def parse_args():
     parser.add_argument("--dirty", type=int, default=0, metavar="MIB",
                         help="what the guest dirties between two syncs "
                              "(default: nothing)")
+    parser.add_argument("--unplugged", action="store_true",
+                        help="all RAM but 1 GiB is virtio-mem's, not plugged")
     parser.add_argument("--syncs", type=within(1), default=5,
                         help="with --dirty: syncs of each run (default: 5)")
     parser.add_argument("--shape", action="append", choices=("even", "odd"),
@@ -77,9 +89,14 @@ def parse_args():
                             help=f"(default: build/{variant}'s)")
     parser.add_runs(row="sync")
     opts = parser.parse_args()
+    if opts.unplugged:
+        if opts.dirty or "odd" in (opts.shape or []) or opts.size < 2:
+            parser.error("--unplugged goes with 2 GiB and more, and neither "
+                         "with --dirty nor with --shape odd")
+        opts.shape = ["even"]
     if opts.dirty:
-        if not 64 <= opts.dirty <= stretch(opts.size)[1] >> 8:
-            parser.error("--dirty is 64 MiB at least, and at most "
+        if not 16 <= opts.dirty <= stretch(opts.size)[1] >> 8:
+            parser.error("--dirty is 16 MiB at least, and at most "
                          f"{stretch(opts.size)[1] >> 8} with --size "
                          f"{opts.size}")
         if opts.size > 128:
@@ -157,7 +174,7 @@ def boot_sector(opts, tmp):
 def dirty_rounds(vm, opts, tmp):
     """A migration with a turn of the guest's in each round."""
     with socket.socket(socket.AF_UNIX) as serial:
-        serial.settimeout(120)
+        serial.settimeout(60)
         serial.connect(f"{tmp}/serial")
         vm.cmd("cont")
         while serial.recv(1) != b"r":
@@ -182,8 +199,20 @@ def dirty_rounds(vm, opts, tmp):
                 vm.cmd("cont")
 
 
+def ram_args(size_kib, unplugged):
+    """QEMU's arguments for so much RAM."""
+    plugged = 1 << 20 if unplugged else size_kib
+    args = ["-object", f"memory-backend-ram,id=m,size={plugged}K,reserve=off"]
+    if not unplugged:
+        return [*args, "-m", f"{size_kib}K"]
+    return [*args, "-m", f"{plugged}K,maxmem={size_kib}K", "-object",
+            f"memory-backend-ram,id=v,size={size_kib - plugged}K,reserve=off",
+            "-device", "virtio-mem-pci,memdev=v,requested-size=0"]
+
+
 def sync_times(qemu, accel, size_kib, library, opts):
-    """(all, QEMU's own) microseconds of each sync of a migration to nowhere.
+    """(all, QEMU's own, last stage's) microseconds of each sync of a
+    migration to nowhere.
     """
     with tempfile.TemporaryDirectory() as tmp:
         log = pathlib.Path(tmp, "trace.log")
@@ -200,9 +229,9 @@ def sync_times(qemu, accel, size_kib, library, opts):
                 # Some hosts' KVM refuses the MSR as QEMU up to 10.0 sets it
                 "-cpu", "max,host-phys-bits=off,phys-bits=46,"
                         "arch-capabilities=off",
-                "-object", f"memory-backend-ram,id=m,size={size_kib}K,"
-                           "reserve=off",
-                "-m", f"{size_kib}K", "-S", "-nodefaults", "-display", "none",
+                *ram_args(size_kib, opts.unplugged),
+                "-S", "-nodefaults", "-display", "none",
+                "-trace", "memory_region_sync_dirty",
                 "-trace", "migration_bitmap_sync_start",
                 "-trace", "migration_bitmap_sync_end",
                 "-D", str(log), "-msg", "timestamp=on",
@@ -222,48 +251,77 @@ def sync_times(qemu, accel, size_kib, library, opts):
                            kernel_times(ioctls))
     if opts.dirty:
         times = times[:opts.syncs + 1]
-        if min(time[2] for time in times[1:]) < (opts.dirty << 8) * 0.9:
+        if min(time[3] for time in times[1:]) < (opts.dirty << 8) * 0.9:
             raise Wrong(f"{qemu}: not as many pages became dirty as the "
                         f"guest wrote: {times}")
     if len(times) < 2:
         raise Wrong(f"{qemu}: only {len(times)} syncs were traced")
-    return [time[:2] for time in times]
+    return [time[:3] for time in times]
 
 
 def read_times(trace, kernel):
-    """(all, QEMU's own) microseconds and dirty pages of each sync."""
-    times, start = [], None
+    """(all, QEMU's own, last stage's) microseconds and dirty pages of each
+    sync.
+    """
+    times, start, collected = [], None, None
     for date, seconds, what, pages in EVENT.findall(trace):
         when = (float(seconds) if seconds else
                 datetime.fromisoformat(date + "+00:00").timestamp())
         if what == "start":
-            start = when
+            start = collected = when
+        elif what == "dirty":
+            collected = when
         else:
             took = (when - start) * 1e6
             times.append((took, took - sum(us for end, us in kernel
                                            if start <= end <= when),
-                          int(pages)))
+                          (when - collected) * 1e6, int(pages)))
     return times
 
 
+def attempt(*args):
+    """sync_times(); whatever goes wrong with a QEMU is Wrong, with what it
+    said last.
+    """
+    try:
+        return sync_times(*args)
+    except FAILURES:
+        raise
+    except Exception as err:
+        said = (getattr(err, "output", None) or str(err)).strip()
+        raise Wrong(re.sub(r"^\S*qemu-system-\S+: ", "",
+                           said.split("\n")[-1])) from err
+
+
 def measure(opts):
-    """Rows of (variant, accel, shape, kib, run, index, us, QEMU's us)."""
+    """Rows of (variant, accel, shape, kib, run, index, us, QEMU's us, last
+    stage's us), and why accelerators were skipped.
+    """
     library = preload_library()
     shapes = {"even": opts.size << 20, "odd": (opts.size << 20) - 8}
     cases = [(accel, shape, run, variant)
              for accel in opts.accel for run in range(opts.runs)
              for shape in opts.shape for variant in VARIANTS]
-    rows = []
+    rows, skipped = [], {}
     for accel, shape, run, variant in progress(
             cases, lambda case: f"{case[0]} {case[1]} {case[3]}"):
-        for index, (us, own) in enumerate(sync_times(
-                getattr(opts, variant), accel, shapes[shape], library, opts)):
-            rows.append((variant, accel, shape, shapes[shape], run, index,
-                         round(us, 1), round(own, 1)))
-    return rows
+        if accel in skipped:
+            continue
+        try:
+            times = attempt(getattr(opts, variant), accel, shapes[shape],
+                            library, opts)
+        except Wrong as err:
+            if variant != "pristine":
+                raise
+            skipped[accel] = str(err)
+            continue
+        rows += [(variant, accel, shape, shapes[shape], run, index,
+                  *(round(us, 1) for us in sync))
+                 for index, sync in enumerate(times)]
+    return [row for row in rows if row[1] not in skipped], skipped
 
 
-def report(rows, opts):
+def report(rows, skipped, opts):
     """Print the table and what it amounts to."""
     def pick(variant, accel, shape, first, column=6):
         return [r[column] / 1000 for r in rows
@@ -276,17 +334,20 @@ def report(rows, opts):
           f"{opts.size} GiB - 8 KiB, {opts.runs} runs, ms: median (min-max)")
     print(f"{'accel':9} {'guest':5} {'sync':6} {'share':6} {'pristine':>32} "
           f"{'patched':>28} {'faster':>8}")
-    lines = [(a, s, f, c) for a in opts.accel for s in opts.shape
-             for f in (True, False) for c in (6, 7) if c == 6 or a != "tcg"]
+    for accel, reason in skipped.items():
+        print(f"{accel:9} skipped: {reason}")
+    accels = [accel for accel in opts.accel if accel not in skipped]
+    lines = [(a, s, f, c) for a in accels for s in opts.shape
+             for f in (True, False) for c in (6, 7, 8) if c == 6 or a != "tcg"]
     for accel, shape, first, column in lines:
         found = [pick(v, accel, shape, first, column) for v in VARIANTS]
-        share = "all" if column == 6 else "QEMU's"
+        share = {6: "all", 7: "QEMU's", 8: "bitmap"}[column]
         gain = statistics.median(found[0]) / statistics.median(found[1])
         print(f"{accel:9} {shape:5} {'first' if first else 'later':6} "
               f"{share:6} "
               f"{spread(found[0], '.3f'):>32} "
               f"{spread(found[1], '.3f'):>28} {gain:>7.2f}x")
-    for accel in opts.accel if len(opts.shape) == 2 else ():
+    for accel in accels if len(opts.shape) == 2 else ():
         ratios = []
         for variant in VARIANTS:
             odd, even = (statistics.median(pick(variant, accel, s, False))
@@ -299,14 +360,18 @@ def report(rows, opts):
 def main():
     """Measure, report, write the CSV."""
     opts = parse_args()
-    rows = measure(opts)
-    report(rows, opts)
+    rows, skipped = measure(opts)
+    report(rows, skipped, opts)
     if opts.csv:
         version = command([opts.patched, "--version"]).splitlines()[0]
+        after = opts.dirty, platform.release(), version
+        rows = [(*row, *after, "") for row in rows]
+        rows += [("", accel, "", opts.size << 20, *[""] * 5, *after, why)
+                 for accel, why in skipped.items()]
         write_csv(opts.csv, ("variant", "accel", "guest", "size_kib", "run",
-                             "sync", "us", "qemu_us", "kernel",
-                             "patched_version"),
-                  (row + (platform.release(), version) for row in rows))
+                             "sync", "us", "qemu_us", "bitmap_us",
+                             "dirty_mib", "kernel", "patched_version",
+                             "skipped"), rows)
     return 0
 
 

@@ -28,7 +28,7 @@ sync_measured() {
 
 @test "bench: --list names the experiments" {
     run -0 ci/bench --list
-    for name in sync dirty-maps receive exits loops; do
+    for name in sync sync-size dirty-maps receive exits loops; do
         says "$name "
     done
 }
@@ -53,6 +53,18 @@ sync_measured() {
     echo 'skipped: no /dev/kvm that can be used' >"$RESULTS/exits.status"
     run -0 ci/bench --quick --table
     golden bench.rst
+}
+
+@test "bench: of the RAM sizes the table has the largest, and what was skipped" {
+    measured sync-size '"4 GiB, tcg",pristine,3,ms' \
+        '"4 GiB, tcg",patched,1,ms' '"512 GiB, tcg, first",pristine,90,ms' \
+        '"512 GiB, tcg",pristine,9,ms' '"512 GiB, tcg",patched,1.5,ms' \
+        '"4 GiB, kvm",pristine,8,ms' '"4 GiB, kvm",patched,4,ms' \
+        '"512 GiB, kvm",skipped,,Cannot allocate memory' \
+        '"16 GiB, 64 MiB dirty, kvm",pristine,5,ms' \
+        '"16 GiB, 64 MiB dirty, kvm",patched,5,ms'
+    run -0 ci/bench --quick --table
+    golden bench-sync-size.rst
 }
 
 @test "bench: README gets the table between its marks, and nothing else changes" {
