@@ -66,8 +66,6 @@ PLUGGED = [{"driver": "virtio-net-pci", "netdev": "spare", "romfile": ""},
 # GLib's frames take the slow way to unwind.
 SANITIZERS = {"ASAN_OPTIONS": "quarantine_size_mb=16:malloc_context_size=12:"
                               "fast_unwind_on_malloc=0",
-              "LSAN_OPTIONS": "print_suppressions=0:suppressions="
-              + str(pathlib.Path(__file__).with_name("stock-leaks")),
               "UBSAN_OPTIONS": "print_stacktrace=1"}
 
 
