@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Configure and build one variant: patched and asan from build/src, pristine or
-# topic-NAME from a tree of their own.
+# Configure and build one variant: patched, asan and fuzz from build/src, pristine
+# or topic-NAME from a tree of their own.
 set -euo pipefail
 # shellcheck source=ci/env.sh
 . "$(dirname "$0")/env.sh"
@@ -13,12 +13,16 @@ examples:
   ci/build.sh --profile lean             few features, quick
   ci/build.sh --variant asan             patched, lean, with AddressSanitizer
                                          and UndefinedBehaviorSanitizer
+  ci/build.sh --variant fuzz             build/fuzz/qemu-fuzz-x86_64, by clang,
+                                         with both sanitizers
   ci/build.sh -- --enable-asan           more configure arguments
 
 options:
-  --variant NAME          patched (default), asan, pristine or topic-NAME
-  --profile server|lean   features (default: server; of asan: lean)
-  --target T              a ninja target (default: all)
+  --variant NAME          patched (default), asan, fuzz, pristine or
+                          topic-NAME
+  --profile server|lean   features (default: server; of asan and fuzz: lean)
+  --target T              a ninja target (default: all; of fuzz:
+                          qemu-fuzz-x86_64)
   -- ARGS                 passed on to QEMU's configure
 
 Configures anew only if profile or arguments changed.
@@ -26,7 +30,7 @@ Exit status: 0 built, 1 it does not build, 2 wrong use.
 EOF
 }
 
-variant=patched profile='' target=all extra=()
+variant=patched profile='' target='' extra=()
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h)
@@ -51,12 +55,12 @@ done
 # Sources and objects always lie side by side as src and NAME, so that both
 # variants compile '../src/...' and share what ccache holds.
 case $variant in
-patched | asan) src=$SRC obj=$BUILD/$variant ;;
+patched | asan | fuzz) src=$SRC obj=$BUILD/$variant ;;
 pristine | topic-* | every) src=$BUILD/$variant.d/src obj=$BUILD/$variant.d/obj ;;
 *) usage_error "no variant '$variant'" ;;
 esac
 case $variant in
-asan) profile=${profile:-lean} ;;
+asan | fuzz) profile=${profile:-lean} ;;
 *) profile=${profile:-server} ;;
 esac
 [ -x "$src/configure" ] || die "$src has no sources: run ./configure-wrapper.sh"
@@ -86,12 +90,19 @@ esac
 # gcc warns of more with sanitizers, and not always rightly.
 [ "$variant" != asan ] || args+=(--enable-asan --enable-ubsan --disable-werror
     -Doptimization=1)
+[ "$variant" != fuzz ] || args+=(--enable-fuzzing --enable-asan --enable-ubsan
+    --disable-werror)
 [ "$(uname -m)" = x86_64 ] || die "this host is $(uname -m): qemu-thrift is built on x86-64"
 need_cmd ninja ninja-build
 
-cc=cc
+cc=cc cxx=c++
+if [ "$variant" = fuzz ]; then
+    need_cmd clang clang
+    cc=clang cxx=clang++
+    target=${target:-qemu-fuzz-x86_64}
+fi
 if command -v ccache >/dev/null; then
-    cc='ccache cc'
+    cc="ccache $cc" cxx="ccache $cxx"
     export CCACHE_BASEDIR=${src%/src} CCACHE_NOHASHDIR=1 \
         CCACHE_SLOPPINESS=time_macros,include_file_mtime,include_file_ctime
 fi
@@ -110,7 +121,7 @@ key=$(printf '%s\n' "$profile" "${args[@]}" "${extra[@]}" | sha256sum)
 if [ "$(cat "$obj/thrift-configured" 2>/dev/null)" != "$key" ]; then
     note "configuring $variant ($profile)"
     find "$obj" -mindepth 1 -delete
-    if ! (cd "$obj" && ../src/configure --cc="$cc" --host-cc="$cc" \
+    if ! (cd "$obj" && ../src/configure --cc="$cc" --host-cc="$cc" --cxx="$cxx" \
         --with-pkgversion="$version" "${args[@]}" "${extra[@]}") \
         >"$BUILD/$variant-configure.log" 2>&1; then
         grep -E 'ERROR|error:' "$BUILD/$variant-configure.log" | head -n 3 >&2
@@ -134,9 +145,10 @@ fi
 note "building $variant with $(nproc) jobs"
 progress="cat"
 [ -t 2 ] || progress='grep -E ^\[[0-9]+00/'
-if ! NINJA_STATUS='[%f/%t, %es] ' ninja -C "$obj" "$target" 2>&1 |
+if ! NINJA_STATUS='[%f/%t, %es] ' ninja -C "$obj" "${target:-all}" 2>&1 |
     tee "$BUILD/$variant-build.log" | { $progress || true; } >&2; then
     grep -A12 -m3 -E '^FAILED' "$BUILD/$variant-build.log" >&2 || true
     die "the build of $variant failed (log: build/$variant-build.log)"
 fi
-note "built $variant: $("$obj/qemu-system-x86_64" --version | head -n 1)"
+version=$("$obj/qemu-system-x86_64" --version 2>/dev/null | head -n 1) || true
+note "built $variant${version:+: $version}"

@@ -386,6 +386,29 @@ class Receive(Experiment):
         return rows
 
 
+class Instructions(Receive):
+    """The same, counted by single steps: the same in each run."""
+    name, title = "instructions", "QEMU's main loop, a packet"
+    minutes = (2, 6)
+    # In the order of commands()
+    LOADS = ("one by one", "burst of 50")
+
+    def commands(self, full):
+        sizes = "60,1500" if full else "1500"
+        for args in (["--single", "--rounds", "21"], ["--rounds", "1"]):
+            yield [str(PATCHED / "tests/qtest/virtio-net-rx-bench"), "--steps",
+                   *args, "--sizes", sizes,
+                   *(f"{name}={path}" for name, path in QEMU.items())]
+
+    def parse(self, text):
+        tables = re.split(r"^from +bytes .*$", text, flags=re.M)[1:]
+        return [{"case": f"{backend}, {size} bytes, {load}",
+                 "variant": variant, "value": int(insns),
+                 "unit": "instructions"}
+                for load, table in zip(self.LOADS, tables)
+                for backend, size, variant, insns in self.LINE.findall(table)]
+
+
 class GuestNet(Experiment):
     """A Linux guest that receives from iperf3."""
     name, title = "guest-net", "Linux guest under TCG, iperf3 over tap"
@@ -488,5 +511,5 @@ class Loops(Experiment):
                        {"": lines}, [""], False)]
 
 
-ALL = [Sync(), SyncSize(), DirtyMaps(), Migration(), Receive(), Copies(),
-       GuestNet(), Exits(), Loops()]
+ALL = [Sync(), SyncSize(), DirtyMaps(), Migration(), Receive(),
+       Instructions(), Copies(), GuestNet(), Exits(), Loops()]

@@ -28,7 +28,7 @@ sync_measured() {
 
 @test "bench: --list names the experiments" {
     run -0 ci/bench --list
-    for name in sync sync-size dirty-maps receive exits loops; do
+    for name in sync sync-size dirty-maps receive instructions exits loops; do
         says "$name "
     done
 }
