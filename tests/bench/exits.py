@@ -62,7 +62,8 @@ class Kind:
 
 
 GUESTS = {
-    "post": Kind([], r"No bootable device\.", port=True),
+    # With the end of its line: the screen gets each character a little later
+    "post": Kind([], r"No bootable device\.\r?\n", port=True),
     "grub": Kind(["-cdrom", "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"],
                  r"will be executed automatically in \d+s\.",
                  ["/usr/lib/grub-rescue/grub-rescue-cdrom.iso"],
