@@ -10,6 +10,7 @@ Exit status: 0 all went right, 1 something did not, 2 wrong use.
 import contextlib
 import functools
 import pathlib
+import re
 import sys
 import tempfile
 
@@ -18,8 +19,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 from migrate_guest import Guest, migrate, wait_incoming  # noqa: E402
 from series import BUILD  # noqa: E402
 from tool import (  # noqa: E402
-    Parser, Skip, Wrong, binary, command, comment, kvm_usable, no_guest,
-    no_qemu, run_main, tap, wait_until)
+    Parser, Skip, Wrong, binary, command, comment, kvm_usable, machine,
+    no_guest, no_qemu, run_main, tap, wait_until)
 
 EXAMPLES = """examples:
   tests/guests/exercise.py                      the patched build
@@ -76,6 +77,35 @@ def savevm(variant, tmp):
         if said.strip():
             raise Wrong(said.strip())
         guest.wait_passes(guest.passes() + 3, 120)
+
+
+def heap_kib(vm):
+    """How much of QEMU's heap is there."""
+    path = pathlib.Path("/proc", str(vm.get_pid()), "smaps")
+    text = path.read_text(encoding="utf-8")
+    part = text[text.index("[heap]"):]
+    return int(re.search(r"^Rss: +(\d+)", part, re.M)[1])
+
+
+def snapshots_leak(variant, tmp):
+    """QEMU's heap does not grow by 100 snapshots"""
+    drive = qcow2(variant, f"{tmp}/disk.qcow2")
+    with machine(binary(variant), [
+            "-display", "none", "-nodefaults", "-machine", "q35", "-accel",
+            "tcg", "-m", "64", "-S", "-drive", drive, "-device",
+            "virtio-blk,drive=disk"], base_temp_dir=tmp) as vm:
+        vm.launch()
+        heap = []
+        for _ in range(3):
+            for command_line in ["savevm one", "delvm one"] * 50:
+                said = vm.cmd("human-monitor-command",
+                              **{"command-line": command_line})
+                if said.strip():
+                    raise Wrong(said.strip())
+            heap.append(heap_kib(vm))
+    # Stock QEMU's grows by 64 KiB with each; the first 50 warm up.
+    if heap[2] > heap[0] + 100 * 8:
+        raise Wrong(f"it grew from {heap[0]} to {heap[2]} KiB")
 
 
 def background_snapshot(variant, tmp):
@@ -277,8 +307,8 @@ def huge_pages(variant, tmp):
 
 
 CASES = {func.__name__.replace("_", "-"): func for func in
-         (savevm, background_snapshot, postcopy, dirty_rate, hotplug,
-          virtio_mem, balloon, free_page_hints, huge_pages)}
+         (savevm, snapshots_leak, background_snapshot, postcopy, dirty_rate,
+          hotplug, virtio_mem, balloon, free_page_hints, huge_pages)}
 
 
 def in_folder(case, variant):
