@@ -13,7 +13,7 @@ import re
 import statistics
 
 from series import BUILD, ROOT
-from tool import binary, no_kvm
+from tool import binary, no_kvm, peers
 
 PATCHED = BUILD / "patched"
 QEMU = {name: str(binary(name)) for name in ("pristine", "patched")}
@@ -51,7 +51,7 @@ def number(value):
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def peers(rows):
+def peers_in(rows):
     """QEMUs of Debian's that were measured, too: see ci/peer.sh."""
     return sorted({row["variant"] for row in rows
                    if row["variant"].startswith("peer-")})
@@ -72,9 +72,15 @@ def cell(found, unit):
 class Experiment:
     """One of them; two variants are compared."""
     name = title = ""
-    minutes = (0, 0)            # quick, full
+    minutes = (0, 0)            # quick, full: of the two
+    with_peers = False          # are Debian's QEMUs measured, too?
     targets = ()                # of ninja, in build/patched
     variants = ("pristine", "patched")
+
+    def estimate(self, full):
+        """Minutes that it takes."""
+        two = self.minutes[full]
+        return round(two * (2 + len(peers())) / 2) if self.with_peers else two
 
     def missing(self):
         """Why it can't be done here, or None."""
@@ -118,7 +124,7 @@ class Experiment:
             unit = next(row["unit"] for row in rows if row["case"] == case)
             yield (self.label(case), cell(a, unit), cell(b, unit),
                    times(a, b))
-            for peer in peers(rows):
+            for peer in peers_in(rows):
                 c = median(rows, case, peer)
                 if c:
                     yield (f"{self.label(case)}, {peer}", cell(c, unit),
@@ -143,10 +149,18 @@ def sync_cost(*args):
             *kvm, "--csv", "/dev/stdout"]
 
 
+def without(case, row):
+    """The row of what a bench could not measure: the case, or a peer's."""
+    peer = f", {row['variant']}" if row["variant"] in peers() else ""
+    return {"case": case + peer, "variant": "skipped", "value": None,
+            "unit": row["skipped"]}
+
+
 class Sync(Experiment):
     """A dirty sync of an idle guest."""
     name, title = "sync", "Dirty sync of an idle guest"
     minutes = (2, 6)
+    with_peers = True
 
     def commands(self, full):
         runs = ["--runs", "5" if full else "4"]
@@ -157,14 +171,17 @@ class Sync(Experiment):
     def parse(self, text):
         rows = []
         for row in csv_lines(text, "variant,accel,"):
-            if row["sync"] in ("0", ""):
-                continue
             size = int(row["size_kib"]) >> 20
             if row["guest"] == "odd":
                 size = f"{size + 1} GiB - 8 KiB"
             else:
                 size = f"{size} GiB"
             case = f"{size}, {row['accel']}"
+            if row["skipped"]:
+                rows.append(without(case, row))
+                continue
+            if row["sync"] == "0":
+                continue
             rows.append({"case": case, "variant": row["variant"],
                          "value": float(row["us"]) / 1000, "unit": "ms"})
             if row["accel"] == "kvm":
@@ -190,11 +207,12 @@ class SyncSize(Experiment):
     def commands(self, full):
         sizes, runs = ((4, 16, 64, 256, 1024, 4096), "5") if full else (
             (4, 64, 1024), "3")
+        two = [arg for name in self.variants for arg in ("--variant", name)]
         for size in sizes:
-            yield sync_cost("--size", str(size), "--unplugged",
+            yield sync_cost(*two, "--size", str(size), "--unplugged",
                             "--runs", runs)
         for dirty in (16, 64, 512, 4096) if full else ():
-            yield sync_cost("--size", "16", "--dirty", str(dirty),
+            yield sync_cost(*two, "--size", "16", "--dirty", str(dirty),
                             "--shape", "even", "--runs", "2", "--syncs", "4")
 
     def parse(self, text):
@@ -204,8 +222,7 @@ class SyncSize(Experiment):
             dirty = f", {dirty} MiB dirty" if dirty != "0" else ""
             case = f"{int(row['size_kib']) >> 20} GiB{dirty}, {row['accel']}"
             if row["skipped"]:
-                rows.append({"case": case, "variant": "skipped",
-                             "value": None, "unit": row["skipped"]})
+                rows.append(without(case, row))
                 continue
             # TCG has no log, and the kernel has no part in filling a ring
             stages = [stage for stage in self.STAGES if not stage[1]
@@ -267,6 +284,10 @@ class DirtyMaps(Experiment):
     """The four conditions of 2010."""
     name, title = "dirty-maps", "Sync of one client's map"
     minutes = (1, 12)
+    # Yoshiaki Tamura, "[PATCH v5 0/4] Introduce bit-based phys_ram_dirty",
+    # qemu-devel, 4 May 2010, against a byte per page
+    REPORTED = {"cond1": "5-83x", "cond2": "5-52x", "'s read": "5-132x",
+                "'s write": "5-57x"}
     targets = ("tests/bench/dirty-memory-bench",)
     variants = ("bytemap", "map")
     FILE = re.compile(r"^ok \d+ .*/(read|write)-1g.txt$", re.M)
@@ -311,11 +332,26 @@ class DirtyMaps(Experiment):
     def label(self, case):
         return f"{self.title}, a byte per page and ours: {case}"
 
+    def summary(self, rows):
+        """The same again with the bitmap that 10.2.2 has."""
+        of_2010 = {self.label(case): reported for case in cases(rows)
+                   for what, reported in self.REPORTED.items() if what in case}
+        for what, stock, ours, ratio in super().summary(rows):
+            told = of_2010.get(what)
+            yield (what, stock, ours,
+                   f"{ratio} (2010: {told})" if told else ratio)
+        for case in filter(self.in_table, cases(rows)):
+            flat, ours = median(rows, case, "flat"), median(rows, case, "map")
+            if flat and ours:
+                yield (f"{self.title}, 10.2.2's bitmap and ours: {case}",
+                       cell(flat, "us"), cell(ours, "us"), times(flat, ours))
+
 
 class Migration(Experiment):
     """Live migration of a Linux guest that writes."""
     name, title = "migration", "Live migration, Linux under TCG, 8 GiB"
     minutes = (2, 10)
+    with_peers = True
 
     def commands(self, full):
         rates = [] if full else ["--rate", "5000"]
@@ -323,15 +359,20 @@ class Migration(Experiment):
                "--runs", "7" if full else "5", "--csv", "/dev/stdout"]
 
     def parse(self, text):
-        return [{"case": f"{row['rate']} pages/s, {what}",
-                 "variant": row["variant"], "value": float(row[field]),
-                 "unit": unit}
-                for row in csv_lines(text, "rate,variant,")
-                for what, field, unit in (
-                    ("until it is complete", "total ms", "ms"),
-                    ("guest stands still", "downtime ms", "ms"),
-                    ("all dirty syncs", "sync ms", "ms"),
-                    ("rounds", "rounds", "rounds"))]
+        rows = []
+        for row in csv_lines(text, "rate,variant,"):
+            case = f"{row['rate']} pages/s"
+            if row["skipped"]:
+                rows.append(without(case, row))
+                continue
+            rows += [{"case": f"{case}, {what}", "variant": row["variant"],
+                      "value": float(row[field]), "unit": unit}
+                     for what, field, unit in (
+                         ("until it is complete", "total ms", "ms"),
+                         ("guest stands still", "downtime ms", "ms"),
+                         ("all dirty syncs", "sync ms", "ms"),
+                         ("rounds", "rounds", "rounds"))]
+        return rows
 
 
 class Copies(Experiment):
@@ -442,21 +483,44 @@ class GuestNet(Experiment):
 
 class Exits(Experiment):
     """Exits of firmware and boot loaders."""
+    # What others report of clusters of their own
+    VMWARE, VBOX = "VMware, 2012, as reported", "VirtualBox, as reported"
+    REPORTED = (
+        # Agesen, Mattson, Rugina, Sheldon, "Software Techniques for Avoiding
+        # Hardware Virtualization Exits", USENIX ATC 2012
+        (f"Exits, {VMWARE}: PassMark 2D", "46 million", "12 million", "3.8x"),
+        (f"Exits, {VMWARE}: netperf over e1000, a round trip", "2.6", "1.97",
+         "1.32x"),
+        (f"Time, {VMWARE}: Linux compiled in a nested guest", "", "",
+         "1.19x to 1.52x"),
+        # src/VBox/VMM/VMMR3/NEMR3Native-win.cpp, its figures of 2018
+        (f"Time, {VBOX}: Windows 2000 boots and shuts down", "1,932 s",
+         "58.7 s", "33x"))
     name, title = "exits", "Exits to userspace"
     minutes = (2, 6)
+    with_peers = True
     variants = ("pristine", "on")
 
     def missing(self):
         return no_kvm()
 
     def commands(self, full):
-        guests = [] if full else ["--guest", "post", "--guest", "isolinux"]
+        guests = [] if full else [
+            arg for name in ("post", "isolinux", "ipxe", "memtest86+")
+            for arg in ("--guest", name)]
         yield [str(ROOT / "tests/bench/exits.py"), *guests,
                "--runs", "5" if full else "3", "--csv", "/dev/stdout"]
+
+    def summary(self, rows):
+        return [*super().summary(rows), *self.REPORTED]
 
     def parse(self, text):
         rows = []
         for row in csv_lines(text, "guest,variant,"):
+            if row["skipped"]:
+                rows.append({"case": row["guest"], "variant": "skipped",
+                             "value": None, "unit": row["skipped"]})
+                continue
             rows += [
                 {"case": row["guest"], "variant": row["variant"],
                  "value": int(row["port exits"]) + int(row["mmio exits"]),

@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -39,7 +40,11 @@ def note(message):
 
 
 def run_main(main):
-    """A tool's main(), which returns the exit status, and the end."""
+    """A tool's main(), which returns the exit status, and the end.
+
+    SIGTERM ends it like Ctrl-C, so what it started ends, too.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(main())
     except FAILURES as err:
@@ -57,6 +62,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=doc.split("\n", maxsplit=1)[0],
                          epilog=doc.strip().rsplit("\n\n", 1)[-1])
         self.examples = examples
+        self.compares = False
 
     def format_help(self):
         return self.examples + "\n" + super().format_help()
@@ -68,6 +74,21 @@ class Parser(argparse.ArgumentParser):
         """The first reason that there is ends it; no_kvm() and so on."""
         for reason in filter(None, reasons):
             self.error(reason)
+
+    def add_variants(self):
+        """QEMUs side by side: opts.qemu has their names and paths."""
+        self.compares = True
+        self.add_argument("--variant", action="append", metavar="NAME",
+                          help="a folder below build with a QEMU, or a path "
+                               "of one; can be repeated (default: pristine, "
+                               "patched and what ci/peer.sh got)")
+
+    def parse_args(self, *args, **kwargs):
+        opts = super().parse_args(*args, **kwargs)
+        if self.compares:
+            opts.qemu = {name: binary(name) for name in opts.variant
+                         or ["pristine", "patched", *peers()]}
+        return opts
 
     def add_runs(self, default=3, row="run"):
         """What every bench has; row is what the CSV has one for."""
@@ -143,8 +164,16 @@ def no_source():
 # QEMU and other programs
 
 def binary(variant):
-    """Where the QEMU of a build or a peer is."""
+    """Where the QEMU of a build or a peer is; a path is one already."""
+    if "/" in variant:
+        return pathlib.Path(variant)
     return BUILD / variant / "qemu-system-x86_64"
+
+
+def peers():
+    """Debian's QEMUs that ci/peer.sh got: folders below build."""
+    return sorted(path.parent.name
+                  for path in BUILD.glob("peer-*/qemu-system-x86_64"))
 
 
 def qemu_package():

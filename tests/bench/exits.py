@@ -2,7 +2,9 @@
 """Count the exits of real guests, without and with exit clustering.
 
 Each guest runs to a point that it reaches by itself: SeaBIOS finds nothing to
-boot from, GRUB shows its menu, ISOLINUX says who it is.  Exits for I/O and
+boot from, GRUB shows its menu, ISOLINUX, iPXE and memtest86+ say who they are.
+Where KVM gives up on a guest ("internal error") with the first variant, too,
+the guest is skipped.  Exits for I/O and
 device memory are counted by the trace event kvm_run_exit, so any QEMU can be
 counted, and what the guest says is compared: its debug port's output and its
 text screen have to be the same in all runs, but for numbers that count.
@@ -29,10 +31,9 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
-from series import BUILD  # noqa: E402
 from tool import (  # noqa: E402
-    Parser, Wrong, binary, machine, no_kvm, no_qemu, progress, run_main,
-    spread, within, write_csv)
+    Parser, Skip, Wrong, binary, machine, no_kvm, no_qemu, peers, progress,
+    run_main, spread, within, write_csv)
 
 COLUMNS, ROWS = 80, 25
 EXAMPLES = """examples:
@@ -46,8 +47,7 @@ VARIANTS = {"pristine": ("pristine", ""),
             "off": ("patched", ",exit-clustering=off"),
             "on": ("patched", ",exit-clustering=on")}
 OURS = frozenset(VARIANTS)
-VARIANTS.update((path.parent.name, (path.parent.name, "")) for path in
-                sorted(BUILD.glob("peer-*/qemu-system-x86_64")))
+VARIANTS.update((name, (name, "")) for name in peers())
 EXIT = re.compile(rb"^kvm_run_exit .*, reason (\d+)$|"
                   rb"kvm_run_exit cpu_index \d+, reason (\d+)", re.M)
 KVM_EXIT_IO, KVM_EXIT_MMIO = b"2", b"6"
@@ -56,9 +56,11 @@ KVM_EXIT_IO, KVM_EXIT_MMIO = b"2", b"6"
 class Kind:
     """A guest: how to start it, when it is where it is to come."""
     # pylint: disable=too-few-public-methods
-    def __init__(self, args, done, needs=(), package="", port=False):
+    def __init__(self, args, done, needs=(), package="", port=False,
+                 moves=False):
         self.args, self.needs, self.package = args, needs, package
         self.done, self.port = re.compile(done), port
+        self.moves = moves      # its screen has a clock and the like
 
 
 GUESTS = {
@@ -70,6 +72,11 @@ GUESTS = {
                  "grub-rescue-pc"),
     "isolinux": Kind(["-cdrom", "/usr/lib/ipxe/ipxe.iso"], r"ISOLINUX .* ETCD",
                      ["/usr/lib/ipxe/ipxe.iso"], "ipxe"),
+    "ipxe": Kind(["-cdrom", "/usr/lib/ipxe/ipxe.iso"], r"Features: .*",
+                 ["/usr/lib/ipxe/ipxe.iso"], "ipxe", moves=True),
+    "memtest86+": Kind(["-kernel", "/boot/memtest86+x64.bin"],
+                       r"Memtest86\+ v\S+", ["/boot/memtest86+x64.bin"],
+                       "memtest86+", moves=True),
 }
 
 
@@ -95,8 +102,13 @@ class Run:
             self.wait(kind, start + timeout)
             self.seconds = time.monotonic() - start
             self.machine.cmd("stop")
+            self.clusters = self.machine.cmd(
+                "x-query-exit-clusters")["clusters"] if build == "patched" \
+                else []
             self.said = self.port.read_bytes()
             self.screen = self.text()
+            if kind.moves:
+                self.screen = kind.done.search(self.screen).group()
         finally:
             self.machine.shutdown(hard=True)
         reasons = [a or b for a, b in EXIT.findall(self.trace.read_bytes())]
@@ -119,6 +131,8 @@ class Run:
                 else self.text()
             if kind.done.search(said):
                 return
+            if self.machine.cmd("query-status")["status"] == "internal-error":
+                raise Skip("KVM ends this guest with an internal error")
             if time.monotonic() > end:
                 raise Wrong(f"the guest doesn't say {kind.done.pattern!r}, "
                             f"but {said.strip()[-300:]!r}")
@@ -143,6 +157,9 @@ def parse_args():
     parser.add_argument("--variant", action="append", choices=VARIANTS,
                         help="only this one, can be repeated; off and on are "
                              "the patched build's, ci/peer.sh gets peers")
+    parser.add_argument("--hottest", type=within(0), default=3, metavar="N",
+                        help="clusters that saved most to be shown, of the "
+                             "last run (default: 3)")
     parser.add_argument("--timeout", type=within(1), default=120, metavar="S",
                         help="for one run (default: 120)")
     parser.add_runs()
@@ -154,14 +171,13 @@ def parse_args():
 
 
 def chosen_guests(opts):
-    """Those that are wanted and installed."""
+    """Those that are wanted; why not, if one is not installed."""
     for name in opts.guest or GUESTS:
         kind = GUESTS[name]
         if all(os.path.exists(path) for path in kind.needs):
             yield name, kind
         else:
-            print(f"{name}: skipped, apt-get install {kind.package} brings it",
-                  file=sys.stderr)
+            yield name, f"apt-get install {kind.package} brings it"
 
 
 def measure(name, kind, opts):
@@ -170,7 +186,13 @@ def measure(name, kind, opts):
     for variant in progress(list(runs) * opts.runs,
                             lambda variant: f"{name}, {variant}"):
         with tempfile.TemporaryDirectory() as tmp:
-            runs[variant].append(Run(variant, kind, tmp, opts.timeout))
+            try:
+                runs[variant].append(Run(variant, kind, tmp, opts.timeout))
+            except Skip as why:
+                # Is it this host's KVM, or one of these QEMUs?
+                if any(runs.values()):
+                    raise Wrong(f"{variant}: {why}") from why
+                raise Skip(f"{why} ({variant})") from why
     return runs
 
 
@@ -185,6 +207,17 @@ def report(name, runs):
               f"{100 * (median / base - 1):+5.0f} % "
               f"{spread([run.seconds for run in list_], '.1f'):>18} s",
               flush=True)
+
+
+def hottest(run, most):
+    """Where most exits were saved."""
+    for place in run.clusters[:most]:
+        if place["saved"]:
+            ends = max(place["ends"], key=lambda end: end["count"])
+            print(f"{'':8} {place['kind']} {place['address']:#x} at "
+                  f"{place['rip']:#x}: {place['saved']} exits saved by "
+                  f"{place['runs']} runs of {place['instructions']} "
+                  f"instructions, most ended by {ends['reason']}", flush=True)
 
 
 def same_words(name, runs):
@@ -222,17 +255,25 @@ def main():
     print(f"{'guest':8} {'variant':13} {'exits':>24} {'':>7} {'time':>18}")
     for name, kind in chosen_guests(opts):
         try:
+            if isinstance(kind, str):
+                raise Skip(kind)
             runs = measure(name, kind, opts)
+        except Skip as why:
+            print(f"{name}: skipped: {why}", flush=True)
+            rows.append((name, "", "", "", "", str(why)))
+            continue
         except Wrong as wrong:
             print(f"{name}: {wrong}", file=sys.stderr)
             fine = False
             continue
         report(name, runs)
+        for list_ in runs.values():
+            hottest(list_[-1], opts.hottest)
         fine &= same_words(name, runs)
-        rows += [(name, variant, run.ports, run.mmio, f"{run.seconds:.3f}")
+        rows += [(name, variant, run.ports, run.mmio, f"{run.seconds:.3f}", "")
                  for variant, list_ in runs.items() for run in list_]
     write_csv(opts.csv, ("guest", "variant", "port exits", "mmio exits",
-                         "seconds"), rows)
+                         "seconds", "skipped"), rows)
     return 0 if fine else 1
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Time one dirty sync of an idle guest, pristine and patched side by side.
+"""Time one dirty sync of an idle guest, several QEMUs side by side.
 
 The guest is paused and nothing of it is dirty, so what is timed is what a
 sync costs for the mere existence of RAM: from migration_bitmap_sync_start to
@@ -21,11 +21,14 @@ library that is preloaded into both variants times the ioctls, and the column
 "QEMU's" is what is left; "bitmap" is the last stage alone, from QEMU's dirty
 maps to the migration's bitmap.
 
-What the pristine QEMU can't do is this machine's limit: the accelerator is
-listed as skipped, with the reason.
+Debian's QEMUs of other suites, which ci/peer.sh puts in build/peer-SUITE, are
+timed in the same runs where they are there.
+
+What the first variant can't do is this machine's limit: the accelerator is
+listed as skipped, with the reason.  What a peer can't do is its own.
 
 Variants alternate, each run is a QEMU of its own.  Times of two machines do
-not compare; the two columns of one run do.
+not compare; the columns of one run do.
 
 Exit status: 0 measured, 1 a migration failed, 2 wrong use.
 """
@@ -44,7 +47,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
 from series import BUILD, ROOT  # noqa: E402
 from tool import (  # noqa: E402
-    FAILURES, Parser, Wrong, binary, command, kvm_usable, machine, no_guest,
+    FAILURES, Parser, Wrong, command, kvm_usable, machine, no_guest,
     no_qemu, note, progress, run_main, spread, within, write_csv)
 
 EXAMPLES = """examples:
@@ -54,8 +57,9 @@ EXAMPLES = """examples:
   tests/bench/sync_cost.py --size 4096 --unplugged --accel kvm
   tests/bench/sync_cost.py --accel kvm --csv out.csv
   tests/bench/sync_cost.py --size 64 --dirty 1024 --accel kvm
-  tests/bench/sync_cost.py --patched /usr/bin/qemu-system-x86_64
-  tests/bench/sync_cost.py --pristine build/peer-trixie/qemu-system-x86_64
+  tests/bench/sync_cost.py --variant peer-trixie --variant patched
+  tests/bench/sync_cost.py --variant /usr/bin/qemu-system-x86_64 \
+      --variant patched
 """
 # With a date, or, up to 10.0, as 'pid@seconds:'
 EVENT = re.compile(r"^(?:(\S+)Z |\d+@([\d.]+):)(?:migration_bitmap_sync_|"
@@ -63,7 +67,6 @@ EVENT = re.compile(r"^(?:(\S+)Z |\d+@([\d.]+):)(?:migration_bitmap_sync_|"
                    r"(?: dirty_pages (\d+))?", re.M)
 # What a migration may send in a second: while the guest is at it, and then
 SLOW, FAST = 32 << 10, 200 << 20
-VARIANTS = ("pristine", "patched")
 ACCELS = {"tcg": "tcg", "kvm": "kvm", "kvm-ring": "kvm,dirty-ring-size=4096"}
 
 
@@ -83,10 +86,7 @@ def parse_args():
                         help="only guests of this size, can be repeated")
     parser.add_argument("--accel", action="append", choices=ACCELS,
                         help="only this accelerator, can be repeated")
-    for variant in VARIANTS:
-        parser.add_argument(f"--{variant}", type=pathlib.Path,
-                            metavar="BINARY", default=binary(variant),
-                            help=f"(default: build/{variant}'s)")
+    parser.add_variants()
     parser.add_runs(row="sync")
     opts = parser.parse_args()
     if opts.unplugged:
@@ -102,7 +102,7 @@ def parse_args():
         if opts.size > 128:
             parser.error("--dirty wants a --size of up to 128")
         parser.refuse(no_guest("pagewriter"))
-    parser.refuse(no_qemu(opts.pristine), no_qemu(opts.patched))
+    parser.refuse(*map(no_qemu, opts.qemu.values()))
     opts.shape = opts.shape or ["even", "odd"]
     if not opts.accel:
         opts.accel = ["tcg"]
@@ -299,26 +299,28 @@ def measure(opts):
     """
     library = preload_library()
     shapes = {"even": opts.size << 20, "odd": (opts.size << 20) - 8}
+    first = next(iter(opts.qemu))
     cases = [(accel, shape, run, variant)
              for accel in opts.accel for run in range(opts.runs)
-             for shape in opts.shape for variant in VARIANTS]
+             for shape in opts.shape for variant in opts.qemu]
     rows, skipped = [], {}
     for accel, shape, run, variant in progress(
             cases, lambda case: f"{case[0]} {case[1]} {case[3]}"):
-        if accel in skipped:
+        if {(accel, first), (accel, variant)} & skipped.keys():
             continue
         try:
-            times = attempt(getattr(opts, variant), accel, shapes[shape],
+            times = attempt(opts.qemu[variant], accel, shapes[shape],
                             library, opts)
         except Wrong as err:
-            if variant != "pristine":
+            if variant != first and not variant.startswith("peer-"):
                 raise
-            skipped[accel] = str(err)
+            skipped[accel, variant] = str(err)
             continue
         rows += [(variant, accel, shape, shapes[shape], run, index,
                   *(round(us, 1) for us in sync))
                  for index, sync in enumerate(times)]
-    return [row for row in rows if row[1] not in skipped], skipped
+    return [row for row in rows if not {(row[1], first), (row[1], row[0])}
+            & skipped.keys()], skipped
 
 
 def report(rows, skipped, opts):
@@ -331,30 +333,35 @@ def report(rows, skipped, opts):
     what = (f"a guest that dirtied {opts.dirty} MiB at random" if opts.dirty
             else "an idle guest")
     print(f"Dirty sync of {what}, {opts.size} GiB and "
-          f"{opts.size} GiB - 8 KiB, {opts.runs} runs, ms: median (min-max)")
-    print(f"{'accel':9} {'guest':5} {'sync':6} {'share':6} {'pristine':>32} "
-          f"{'patched':>28} {'faster':>8}")
-    for accel, reason in skipped.items():
-        print(f"{accel:9} skipped: {reason}")
-    accels = [accel for accel in opts.accel if accel not in skipped]
-    lines = [(a, s, f, c) for a in accels for s in opts.shape
+          f"{opts.size} GiB - 8 KiB, {opts.runs} runs, ms: median (min-max), "
+          f"and how much faster than {next(iter(opts.qemu))}")
+    print(f"{'accel':9} {'guest':5} {'sync':6} {'share':6} {'variant':13}")
+    lines = [(a, s, f, c) for a in opts.accel for s in opts.shape
              for f in (True, False) for c in (6, 7, 8) if c == 6 or a != "tcg"]
     for accel, shape, first, column in lines:
-        found = [pick(v, accel, shape, first, column) for v in VARIANTS]
-        share = {6: "all", 7: "QEMU's", 8: "bitmap"}[column]
-        gain = statistics.median(found[0]) / statistics.median(found[1])
-        print(f"{accel:9} {shape:5} {'first' if first else 'later':6} "
-              f"{share:6} "
-              f"{spread(found[0], '.3f'):>32} "
-              f"{spread(found[1], '.3f'):>28} {gain:>7.2f}x")
-    for accel in accels if len(opts.shape) == 2 else ():
+        base = None
+        for variant in opts.qemu:
+            found = pick(variant, accel, shape, first, column)
+            if not found:
+                continue
+            base = base or statistics.median(found)
+            share = {6: "all", 7: "QEMU's", 8: "bitmap"}[column]
+            print(f"{accel:9} {shape:5} {'first' if first else 'later':6} "
+                  f"{share:6} {variant:13} {spread(found, '.3f'):>32} "
+                  f"{base / statistics.median(found):>7.2f}x")
+    for (accel, variant), reason in skipped.items():
+        print(f"{accel}, {variant}: skipped: {reason}")
+    for accel in opts.accel if len(opts.shape) == 2 else ():
         ratios = []
-        for variant in VARIANTS:
-            odd, even = (statistics.median(pick(variant, accel, s, False))
+        for variant in opts.qemu:
+            odd, even = (pick(variant, accel, s, False)
                          for s in ("odd", "even"))
-            ratios.append(f"{variant} {odd / even:.2f}x")
-        print(f"{accel}: an odd-sized guest's sync takes "
-              f"{', '.join(ratios)} of an even-sized one's")
+            if odd:
+                ratio = statistics.median(odd) / statistics.median(even)
+                ratios.append(f"{variant} {ratio:.2f}x")
+        if ratios:
+            print(f"{accel}: an odd-sized guest's sync takes "
+                  f"{', '.join(ratios)} of an even-sized one's")
 
 
 def main():
@@ -363,14 +370,16 @@ def main():
     rows, skipped = measure(opts)
     report(rows, skipped, opts)
     if opts.csv:
-        version = command([opts.patched, "--version"]).splitlines()[0]
-        after = opts.dirty, platform.release(), version
-        rows = [(*row, *after, "") for row in rows]
-        rows += [("", accel, "", opts.size << 20, *[""] * 5, *after, why)
-                 for accel, why in skipped.items()]
+        after = {variant: (opts.dirty, platform.release(), command(
+            [path, "--version"]).splitlines()[0])
+            for variant, path in opts.qemu.items()}
+        rows = [(*row, *after[row[0]], "") for row in rows]
+        rows += [(variant, accel, "", opts.size << 20, *[""] * 5,
+                  *after[variant], why)
+                 for (accel, variant), why in skipped.items()]
         write_csv(opts.csv, ("variant", "accel", "guest", "size_kib", "run",
                              "sync", "us", "qemu_us", "bitmap_us",
-                             "dirty_mib", "kernel", "patched_version",
+                             "dirty_mib", "kernel", "version",
                              "skipped"), rows)
     return 0
 

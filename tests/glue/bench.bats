@@ -86,3 +86,94 @@ sync_measured() {
     says "README.rst has to have"
     same "$(cat README.rst)" mine
 }
+
+@test "a tool that is ended cleans up, and says so in one line" {
+    cat >"$BATS_TEST_TMPDIR/tool.py" <<END
+import sys, time
+sys.path.insert(0, "$REPO/ci")
+import tool
+
+def main():
+    try:
+        print("begins", flush=True)
+        time.sleep(60)
+    finally:
+        print("cleans up", flush=True)
+
+tool.run_main(main)
+END
+    /usr/bin/python3 "$BATS_TEST_TMPDIR/tool.py" &>said 3>&- &
+    until grep -q begins said; do sleep 0.1; done
+    kill $!
+    code=0
+    wait $! || code=$?
+    same "$code" 1
+    same "$(<said)" $'begins\ncleans up\ntool.py: error: interrupted'
+}
+
+@test "bench: a peer of Debian's has rows of its own, or a reason" {
+    mkdir -p build/peer-sid build/peer-trixie
+    touch build/peer-{sid,trixie}/qemu-system-x86_64
+    cat >printed <<'END'
+some words
+variant,accel,guest,size_kib,run,sync,us,qemu_us,bitmap_us,dirty_mib,kernel,version,skipped
+pristine,tcg,even,67108864,0,0,9000,9000,1,0,6.18,v,
+pristine,tcg,even,67108864,0,1,3000,3000,1,0,6.18,v,
+peer-trixie,tcg,even,67108864,0,1,5000,5000,1,0,6.18,v,
+patched,tcg,even,67108864,0,1,500,500,1,0,6.18,v,
+peer-sid,tcg,,67108864,,,,,,0,6.18,v,it has no such thing
+pristine,kvm,,67108864,,,,,,0,6.18,v,no ring
+END
+    run -0 /usr/bin/python3 -c 'if True:
+        import sys
+        sys.path.insert(0, "ci")
+        from experiments import Sync
+        sync = Sync()
+        for line in sync.summary(sync.parse(open("printed").read())):
+            print(*line, sep=" | ")'
+    same "$output" "\
+Dirty sync of an idle guest: 64 GiB, tcg | 3.00 ms | 0.50 ms | 6.00x
+Dirty sync of an idle guest: 64 GiB, tcg, peer-trixie | 5.00 ms | 0.50 ms | 10.0x
+Dirty sync of an idle guest: 64 GiB, tcg, peer-sid | skipped: it has no such thing |  | 
+Dirty sync of an idle guest: 64 GiB, kvm | skipped: no ring |  | "
+}
+
+@test "bench: what was measured without a peer is measured again with it" {
+    run -0 /usr/bin/python3 -c 'if True:
+        import sys
+        sys.path.insert(0, "ci")
+        from experiments import Loops, Sync
+        print(Sync().estimate(0), Loops().estimate(0))'
+    same "$output" '2 2'
+    mkdir -p build/{pristine,patched,peer-sid}
+    for name in pristine patched peer-sid; do
+        printf '#!/bin/sh\necho %s\n' "$name" >"build/$name/qemu-system-x86_64"
+        chmod +x "build/$name/qemu-system-x86_64"
+    done
+    run -0 /usr/bin/python3 -c 'if True:
+        import importlib.machinery, importlib.util, sys
+        sys.path.insert(0, "ci")
+        loader = importlib.machinery.SourceFileLoader("bench", "ci/bench")
+        spec = importlib.util.spec_from_loader("bench", loader)
+        bench = importlib.util.module_from_spec(spec)
+        loader.exec_module(bench)
+        from experiments import Loops, Sync
+        print(bench.builds_ids()[Sync.with_peers])
+        print(bench.builds_ids()[Loops.with_peers])
+        print(Sync().estimate(0), Loops().estimate(0))'
+    same "$output" $'pristine patched peer-sid\npristine patched\n3 2'
+}
+
+@test "bench: what others reported stands beside what was measured" {
+    measured dirty-maps '"512 MiB, cond1 contiguous",bytemap,200,us' \
+        '"512 MiB, cond1 contiguous",flat,10,us' \
+        '"512 MiB, cond1 contiguous",map,2,us'
+    measured exits 'post,pristine,7000,exits' 'post,on,1000,exits' \
+        'ipxe,skipped,,KVM says no'
+    run -0 ci/bench --quick --table
+    says '- 100x (2010: 5-83x)'
+    says "- Sync of one client's map, 10.2.2's bitmap and ours: 512 MiB, cond1 contiguous"
+    says '- 7.00x'
+    says '- skipped: KVM says no'
+    says '- Exits, VMware, 2012, as reported: PassMark 2D'
+}

@@ -143,7 +143,7 @@ tests/bench/migration_time.py --rate 0
 tests/bench/migration_time.py --variant gamma
 tests/bench/record_dirty_maps.py --interval nan
 tests/bench/sync_cost.py --runs 0
-tests/bench/sync_cost.py --pristine gamma
+tests/bench/sync_cost.py --variant gamma
 tests/guests/exercise.py --only gamma
 tests/guests/faults.py --variant gamma
 tests/guests/migrate_guest.py --hops 0
