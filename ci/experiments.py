@@ -51,10 +51,20 @@ def number(value):
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+PEER = re.compile(r"(.*), (peer-[a-z-]+)$")
+
+
 def peers_in(rows):
     """QEMUs of Debian's that were measured, too: see ci/peer.sh."""
     return sorted({row["variant"] for row in rows
                    if row["variant"].startswith("peer-")})
+
+
+def peer_skipped(rows, case, peer):
+    """Why a peer was not measured with this case, or None."""
+    return next((row["unit"] for row in rows if row["variant"] == "skipped"
+                 and (match := PEER.match(row["case"])) and match[2] == peer
+                 and case.startswith(match[1])), None)
 
 
 def times(stock, ours):
@@ -115,6 +125,8 @@ class Experiment:
         """(what, stock, ours, ratio) for the table."""
         stock, ours = self.variants
         for case in cases(rows):
+            if PEER.match(case):
+                continue
             if skipped(rows, case) and self.in_table(case):
                 yield (self.label(case), f"skipped: {skipped(rows, case)}",
                        "", "")
@@ -124,11 +136,21 @@ class Experiment:
             unit = next(row["unit"] for row in rows if row["case"] == case)
             yield (self.label(case), cell(a, unit), cell(b, unit),
                    times(a, b))
-            for peer in peers_in(rows):
-                c = median(rows, case, peer)
-                if c:
-                    yield (f"{self.label(case)}, {peer}", cell(c, unit),
-                           cell(b, unit), times(c, b))
+
+    def beside(self, rows, names):
+        """(what, *each of the peers, stock, ours) for the table of peers."""
+        for case in cases(rows):
+            found = [median(rows, case, name) for name in names]
+            if not any(found) or not self.in_table(case):
+                continue
+            unit = next(row["unit"] for row in rows if row["case"] == case)
+            cells = [cell(value, unit) if value else
+                     f"skipped: {why}" if (why := peer_skipped(
+                         rows, case, name)) else ""
+                     for value, name in zip(found, names)]
+            both = [median(rows, case, name) for name in self.variants]
+            yield (self.label(case), *cells,
+                   *(cell(value, unit) if value else "" for value in both))
 
 
 def csv_lines(text, first):

@@ -10,11 +10,11 @@ how long the source's main threads held the big lock for dirty syncs, by trace
 events.
 
 Debian's QEMUs of other suites, which ci/peer.sh puts in build/peer-SUITE, are
-timed in the same runs where they are there.  Each has the newest q35 it knows.
-One whose guest does not survive is skipped, with the reason.
+timed in the same runs where they are there, each with the newest q35 that it
+knows.  One whose guest does not survive is skipped, with the reason.
 
-QEMU's own scripts/guestperf wants KVM and -cpu host, with which no stock kernel
-boots on some nested KVM; under TCG its guest reports no timings.
+QEMU's own scripts/guestperf wants KVM and -cpu host, with which some nested
+KVM boots no stock kernel; under TCG its guest reports no timings.
 
 Variants alternate, each run is a pair of QEMUs of its own.  Times of two
 machines do not compare; the columns of one run do.
