@@ -51,7 +51,7 @@ def number(value):
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-PEER = re.compile(r"(.*), (peer-[a-z-]+)$")
+PEER = re.compile(r"(.*), (peer-[a-z0-9.-]+)$")
 
 
 def peers_in(rows):
