@@ -25,7 +25,6 @@ import contextlib
 import pathlib
 import sys
 import tempfile
-import textwrap
 
 for folder in ("ci", "tests/guests"):
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]
@@ -35,8 +34,8 @@ from exercise import Options  # noqa: E402
 from migrate_guest import Guest, wait_incoming  # noqa: E402
 from sync_cost import read_times  # noqa: E402
 from tool import (  # noqa: E402
-    Parser, Wrong, no_guest, no_qemu, progress, run_main, spread, wait_until,
-    within, write_csv)
+    Parser, Wrong, no_guest, no_qemu, note, progress, run_main, spread,
+    wait_until, within, write_csv)
 
 EXAMPLES = """examples:
   tests/bench/migration_time.py
@@ -125,7 +124,8 @@ def measure(opts):
         except Wrong as err:
             if not variant.startswith("peer-"):
                 raise
-            skipped[rate, variant] = textwrap.shorten(str(err), 100)
+            note(f"{variant}: {err}")
+            skipped[rate, variant] = "its guest does not survive this"
     return [row for row in rows if row[:2] not in skipped], skipped
 
 
