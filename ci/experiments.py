@@ -171,7 +171,7 @@ def sync_cost(*args):
             *kvm, "--csv", "/dev/stdout"]
 
 
-def without(case, row):
+def skipped_row(case, row):
     """The row of what a bench could not measure: the case, or a peer's."""
     peer = f", {row['variant']}" if row["variant"] in peers() else ""
     return {"case": case + peer, "variant": "skipped", "value": None,
@@ -201,7 +201,7 @@ class Sync(Experiment):
                 size = f"{size} GiB"
             case = f"{size}, {row['accel']}"
             if row["skipped"]:
-                rows.append(without(case, row))
+                rows.append(skipped_row(case, row))
                 continue
             if row["sync"] == "0":
                 continue
@@ -245,7 +245,7 @@ class SyncSize(Experiment):
             dirty = f", {dirty} MiB dirty" if dirty != "0" else ""
             case = f"{int(row['size_kib']) >> 20} GiB{dirty}, {row['accel']}"
             if row["skipped"]:
-                rows.append(without(case, row))
+                rows.append(skipped_row(case, row))
                 continue
             # TCG has no log, and the kernel has no part in filling a ring
             stages = [stage for stage in self.STAGES if not stage[1]
@@ -386,7 +386,7 @@ class Migration(Experiment):
         for row in csv_lines(text, "rate,variant,"):
             case = f"{row['rate']} pages/s"
             if row["skipped"]:
-                rows.append(without(case, row))
+                rows.append(skipped_row(case, row))
                 continue
             rows += [{"case": f"{case}, {what}", "variant": row["variant"],
                       "value": float(row[field]), "unit": unit}
@@ -541,8 +541,7 @@ class Exits(Experiment):
         rows = []
         for row in csv_lines(text, "guest,variant,"):
             if row["skipped"]:
-                rows.append({"case": row["guest"], "variant": "skipped",
-                             "value": None, "unit": row["skipped"]})
+                rows.append(skipped_row(row["guest"], row))
                 continue
             rows += [
                 {"case": row["guest"], "variant": row["variant"],

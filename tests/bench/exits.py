@@ -3,11 +3,11 @@
 
 Each guest runs to a point that it reaches by itself: SeaBIOS finds nothing to
 boot from, GRUB shows its menu, ISOLINUX, iPXE and memtest86+ say who they are.
-Where KVM gives up on a guest ("internal error") with the first variant, too,
-the guest is skipped.  Exits for I/O and
-device memory are counted by the trace event kvm_run_exit, so any QEMU can be
-counted, and what the guest says is compared: its debug port's output and its
-text screen have to be the same in all runs, but for numbers that count.
+A guest is skipped where KVM gives up on it ("internal error") with the first
+variant already.  Exits for I/O and device memory are counted by the trace
+event kvm_run_exit, so any QEMU can be counted, and what the guest says is
+compared: its debug port's output and its text screen have to be the same in
+all runs, but for numbers that count.
 SeaBIOS prints in threads, whose lines may change places from run to run, or
 run into one another, so the port's characters are compared in any order.
 Debian's QEMUs of other suites, which ci/peer.sh puts in build/peer-SUITE, are
@@ -99,16 +99,14 @@ class Run:
         start = time.monotonic()
         self.machine.launch()
         try:
-            self.wait(kind, start + timeout)
+            found = self.wait(kind, start + timeout)
             self.seconds = time.monotonic() - start
             self.machine.cmd("stop")
             self.clusters = self.machine.cmd(
                 "x-query-exit-clusters")["clusters"] if build == "patched" \
                 else []
             self.said = self.port.read_bytes()
-            self.screen = self.text()
-            if kind.moves:
-                self.screen = kind.done.search(self.screen).group()
+            self.screen = found if kind.moves else self.text()
         finally:
             self.machine.shutdown(hard=True)
         reasons = [a or b for a, b in EXIT.findall(self.trace.read_bytes())]
@@ -125,12 +123,12 @@ class Run:
                          for i in range(0, len(chars), COLUMNS))
 
     def wait(self, kind, end):
-        """Until the guest is where it is to come."""
+        """Until the guest is where it is to come.  Returns: what said so"""
         while True:
             said = self.port.read_text(errors="replace") if kind.port \
                 else self.text()
-            if kind.done.search(said):
-                return
+            if found := kind.done.search(said):
+                return found.group()
             if self.machine.cmd("query-status")["status"] == "internal-error":
                 raise Skip("KVM ends this guest with an internal error")
             if time.monotonic() > end:

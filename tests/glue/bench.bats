@@ -190,3 +190,27 @@ Dirty sync of an idle guest: 64 GiB, tcg | skipped: it has no such thing | 5.00 
     says '- skipped: KVM says no'
     says '- Exits, VMware, 2012, as reported: PassMark 2D'
 }
+
+@test "exits.py: a guest that KVM ends is skipped, but not with ours alone" {
+    run -0 /usr/bin/python3 - "$MAIN/tests/bench" <<'END'
+import sys
+sys.path.insert(0, sys.argv[1])
+import exits
+from tool import Skip, Wrong
+
+class Options:
+    runs, timeout, variant = 2, 1, ["pristine", "on"]
+
+for bad in Options.variant:
+    def run(variant, *_):
+        if variant == bad:
+            raise Skip("KVM says no")
+    exits.Run = run
+    try:
+        exits.measure("guest", None, Options)
+    except (Skip, Wrong) as err:
+        print(type(err).__name__, err)
+END
+    says 'Skip KVM says no (pristine)'
+    says 'Wrong on: KVM says no'
+}
