@@ -20,7 +20,7 @@ Run again it does only what changed; interrupted, it goes on where it was.
 
 options:
   --pristine              build the pin without the queue, beside the patched one
-  --topic T               the queue up to and including topic T, in build/topic-T
+  --topic T               topic T and what it needs, no more, in build/topic-T
   --profile server|lean   features: those of a server build (default), or few
   --tarball FILE          take QEMU's sources from this tarball
   --distfiles DIR         look for the tarball in DIR (also: THRIFT_DISTFILES)

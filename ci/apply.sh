@@ -9,7 +9,7 @@ usage() {
 examples:
   ci/apply.sh                        the whole queue, in build/src
   ci/apply.sh --variant pristine     the base alone, in build/pristine.d/src
-  ci/apply.sh --variant topic-NAME   up to and including topic NAME
+  ci/apply.sh --variant topic-NAME   topic NAME and the topics it needs, no others
 
 options:
   --variant NAME   patched (default), pristine or topic-NAME

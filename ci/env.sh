@@ -65,15 +65,33 @@ need_cmd() {
         die "'$1' is not installed: run ci/deps.sh, or apt-get install $2"
 }
 
-# series_patches [TOPIC]: the patches in order, up to and including TOPIC.
+# series_patches [TOPIC]: the patches in order: all of them, or those of TOPIC
+# and of the topics that it needs.
 series_patches() {
-    local upto=${1:-} patch topic seen=
+    local patch topics=
+    [ -z "${1:-}" ] || topics=$(topic_with_needs "$1")
     while read -r patch; do
-        topic=${patch%%/*}
-        [ -z "$upto" ] || [ -z "$seen" ] || [ "$topic" = "$upto" ] || break
-        [ "$topic" != "$upto" ] || seen=1
+        [ -z "$topics" ] || grep -qxF -- "${patch%%/*}" <<<"$topics" || continue
         printf '%s\n' "$patch"
     done < <(sed -e 's/#.*//' -e 's/[[:space:]]*$//' -e '/^$/d' "$ROOT/series")
+}
+
+# topic_with_needs TOPIC: the topics that it needs, theirs too, and itself, in
+# the order of series.  One without a line '# needs:' needs all before it.
+topic_with_needs() {
+    awk -v topic="$1" '
+        /^# topic: / { n++; name[n] = $3; needs[n] = before; before = before " " $3 }
+        /^# needs: / { needs[n] = substr($0, 10) }
+        END {
+            want[topic] = 1
+            for (i = n; i > 0; i--) {
+                if (want[name[i]]) {
+                    k = split(needs[i], list, " ")
+                    for (j = 1; j <= k; j++) want[list[j]] = 1
+                }
+            }
+            for (i = 1; i <= n; i++) if (want[name[i]]) print name[i]
+        }' "$ROOT/series"
 }
 
 series_topics() {

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Build every commit of the queue and run the unit tests on it.
+# Build every commit of each topic, on the base and what the topic needs, and
+# run the unit tests on it.
 set -euo pipefail
 # shellcheck source=ci/env.sh
 . "$(dirname "$0")/env.sh"
@@ -10,6 +11,9 @@ examples:
   ci/every-patch.sh                     each commit that was not tested yet
   ci/every-patch.sh --topic dirty-memory
   ci/every-patch.sh --forget            test all of them again
+
+A topic that needs no other is built on the base alone, whatever stands before it
+in series: what is tested is what its mails are applied to.
 
 Results are kept by tree id in build/every-patch.results: a commit whose tree
 passed once is not built again, whatever became of its message.
@@ -47,12 +51,7 @@ base=$(git -C "$SRC" rev-parse -q --verify refs/thrift/base 2>/dev/null) ||
 git -C "$SRC" rev-parse -q --verify refs/heads/queue >/dev/null ||
     die "the queue is not applied: run ci/apply.sh"
 lock_build
-range=$base..queue
-if [ -n "$topic" ]; then
-    before=$(series_topics | grep -B1 -xF -- "$topic" | head -n 1)
-    [ "$before" = "$topic" ] && range=$base..topic/$topic || range=topic/$before..topic/$topic
-fi
-mapfile -t commits < <(git -C "$SRC" rev-list --reverse "$range")
+mapfile -t topics < <(if [ -n "$topic" ]; then echo "$topic"; else series_topics; fi)
 src=$BUILD/every.d/src obj=$BUILD/every.d/obj
 if [ ! -e "$src/.git" ]; then
     mkdir -p "${src%/src}"
@@ -60,6 +59,50 @@ if [ ! -e "$src/.git" ]; then
     qgit -C "$SRC" worktree add -q --detach "$src" "$base"
 fi
 touch "$results"
+light=$(mktemp -d "$BUILD/every.XXXXXX")
+cleanup() {
+    rm -rf "$light"
+    git -C "$SRC" worktree prune
+}
+trap cleanup EXIT
+light_worktree "$light/tree" "$base"
+
+# The commits of build/src as the export would write them.
+from=$base
+last=$(series_topics | tail -n 1)
+while read -r topic; do
+    to=topic/$topic
+    [ "$topic" != "$last" ] || to=queue
+    format_patches "$SRC" "$light/patches/$topic" "$from..$to"
+    from=$to
+done < <(series_topics)
+
+# topic_commits TOPIC: its commits on the base and what it needs, as 'git am'
+# of the mails would make them.
+topic_commits() {
+    local topic patch sum parent=$base known
+    while read -r topic; do
+        for patch in "$light/patches/$topic"/*.patch; do
+            sum=$(sha256_of "$patch")
+            known=$(journal_find "$parent" "$sum")
+            if [ -z "$known" ] || ! git -C "$SRC" cat-file -e "$known" 2>/dev/null; then
+                qgit -C "$light/tree" checkout -q -f --detach "$parent"
+                qam "$light/tree" "$patch" >/dev/null 2>&1 ||
+                    die "$topic/${patch##*/} does not apply to the base and what $1 needs: name more in patches/$1/needs"
+                known=$(git -C "$light/tree" rev-parse HEAD)
+                journal_add "$parent" "$sum" "$known"
+            fi
+            parent=$known
+            [ "$topic" != "$1" ] || echo "$known"
+        done
+    done < <(topic_with_needs "$1")
+}
+
+commits=()
+for topic in "${topics[@]}"; do
+    list=$(topic_commits "$topic")
+    mapfile -t -O "${#commits[@]}" commits <<<"$list"
+done
 
 test_commit() {
     qgit -C "$src" checkout -q -f --detach "$1"
@@ -88,4 +131,4 @@ for commit in "${commits[@]}"; do
         [ -n "$keep" ] || break
     fi
 done
-[ "$bad" = 0 ] || die "$bad of $total commits do not build or pass: mend them in build/src with git rebase -i"
+[ "$bad" = 0 ] || die "$bad of $total commits do not build or pass: mend them in build/src with git rebase -i, or name what they need in patches/TOPIC/needs"

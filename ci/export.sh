@@ -13,7 +13,9 @@ examples:
 
 A topic ends at its branch topic/NAME in build/src; commits after the last
 one belong to the last topic.  A new topic: git -C build/src branch topic/NAME
-at its last commit.  Before anything in patches/ is replaced the new patches
+at its last commit.  patches/TOPIC/needs names the topics that a topic needs, one
+a line; it is empty where the base is enough, and without it a topic needs all
+those before it.  Before anything in patches/ is replaced the new patches
 are applied to the base again: same tree, same bytes, or nothing is written.
 
 options:
@@ -84,6 +86,14 @@ for i in "${!topics[@]}"; do
     from=$to
 done
 
+# patches/TOPIC/needs: topics that this one needs, one a line.
+write_needs() { # TOPIC
+    local file=$ROOT/patches/$1/needs names
+    [ -f "$file" ] || return 0
+    names=$(sed -e 's/#.*//' "$file" | xargs)
+    echo "# needs: ${names:-none}"
+}
+
 write_series() {
     echo "# The queue in quilt order, written by ci/export.sh; edit commits, not this."
     echo "# base: v$QEMU_VERSION $QEMU_COMMIT"
@@ -91,6 +101,7 @@ write_series() {
     echo "# tip-tree: $(git -C "$SRC" rev-parse "$head^{tree}")"
     for topic in "${topics[@]}"; do
         echo "# topic: $topic"
+        write_needs "$topic"
         (cd "$work/patches" && printf '%s\n' "$topic"/*.patch)
     done
 }
@@ -127,7 +138,7 @@ said() { # SERIES
     fi
 }
 [ "$(said "$work/series")" = "$(said "$ROOT/series")" ] || same=
-diff -rq -x cover.txt "$work/patches" "$ROOT/patches" >/dev/null 2>&1 || same=
+diff -rq -x cover.txt -x needs -x tests "$work/patches" "$ROOT/patches" >/dev/null 2>&1 || same=
 if [ -n "$check" ]; then
     [ -n "$same" ] || die "patches/ is not what build/src holds: run ci/export.sh"
     exit 0

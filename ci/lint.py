@@ -122,6 +122,25 @@ def rule_cover(queue):
                    "empty line, a text")
 
 
+def rule_needs(queue):
+    """A topic needs topics before it, and series says which."""
+    lines = (queue.root / "series").read_text(encoding="utf-8").splitlines()
+    for number, topic in enumerate(queue.topics):
+        path = queue.root / "patches" / topic / "needs"
+        at = lines.index(f"# topic: {topic}")
+        said = (lines[at + 1:at + 2] or [""])[0]
+        said = said[9:].split() if said.startswith("# needs: ") else None
+        wanted = None
+        if path.is_file():
+            text = re.sub(r"#.*", "", path.read_text(encoding="utf-8"))
+            wanted = text.split()
+            for name in sorted(set(wanted) - set(queue.topics[:number])):
+                yield (f"patches/{topic}/needs: '{name}' is no topic in front "
+                       "of it")
+        if said != (["none"] if wanted == [] else wanted):
+            yield f"series: '# needs:' of {topic} is not patches/{topic}/needs"
+
+
 def rule_from_zero(queue):
     """Exported with --zero-commit."""
     for patch in queue.patches:

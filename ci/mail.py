@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 
-from series import BUILD, ROOT, SRC, pins, series, topics
+from series import BUILD, ROOT, SRC, pins, series, topics, with_needs
 from tool import Parser, die, note
 
 LIST = "qemu-devel@nongnu.org"
@@ -114,9 +114,10 @@ def base_lines(opts, rng):
                                       *rng.split("..", 1))]
     pin = pins()
     lines = [f"base-commit: {pin['QEMU_COMMIT']}"]
+    needed = with_needs(opts.topic)[:-1]
     for name in series():
-        if name.startswith(opts.topic + "/"):
-            break
+        if name.split("/", 1)[0] not in needed:
+            continue
         diff = (ROOT / "patches" / name).read_bytes()
         out = subprocess.run(["git", "patch-id", "--stable"], input=diff,
                              stdout=subprocess.PIPE, check=True).stdout

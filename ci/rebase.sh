@@ -10,7 +10,7 @@ examples:
   ci/rebase.sh --repo ~/qemu --onto origin/master    a clone of QEMU's git
   ci/rebase.sh --tarball qemu-11.1.0.tar.xz
   ci/rebase.sh --debian trixie                       Debian's source of a suite
-  ci/rebase.sh --tarball FILE --topic dirty-memory   only up to this topic
+  ci/rebase.sh --tarball FILE --topic dirty-map      only what this topic needs
 
 Each patch is tried with git am --3way.  One that conflicts is shown, with the
 files and the first conflict, and left out; the next is tried on top of what
@@ -21,7 +21,7 @@ options:
   --repo DIR --onto REF   a commit of a QEMU clone
   --tarball FILE          a QEMU source tarball
   --debian SUITE          Debian's qemu source of that suite, fetched with apt
-  --topic T               the queue up to and including topic T
+  --topic T               topic T and the topics it needs
   --show N                lines shown of each conflict (default: 20)
 
 Exit status: 0 every patch applies, 1 some conflict, 2 wrong use.

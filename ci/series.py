@@ -37,3 +37,20 @@ def header(root=ROOT):
 def topics(root=ROOT):
     """The topics in order."""
     return header(root).get("topic", [])
+
+
+def with_needs(topic, root=ROOT):
+    """The topics that a topic needs, theirs too, and itself, in order."""
+    needs, before = {}, []
+    text = (root / "series").read_text(encoding="utf-8")
+    for key, value in re.findall(r"^# (topic|needs): (.+)$", text, re.M):
+        if key == "topic":
+            needs[value] = list(before)
+            before.append(value)
+        else:
+            needs[before[-1]] = value.split()
+    wanted = {topic}
+    for name in reversed(before):
+        if name in wanted:
+            wanted.update(needs[name])
+    return [name for name in before if name in wanted]

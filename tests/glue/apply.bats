@@ -173,7 +173,7 @@ END
     same "$(git write-tree)" "$(tree queue)"
 }
 
-@test "--variant topic-NAME stops behind that topic, in a tree of its own" {
+@test "--variant topic-NAME without needs: all topics before it, in a tree of its own" {
     based
     run -0 ci/apply.sh --variant topic-alpha
     says 'topic-alpha: 2 patches'
@@ -187,6 +187,25 @@ END
     run -0 ci/apply.sh --variant topic-beta
     says '[3/3] as applied before'
     same "$(git -C build/topic-beta.d/src rev-parse HEAD)" "$(rev queue)"
+}
+
+@test "--variant topic-NAME leaves out what the topic does not need" {
+    applied
+    echo '# nothing' >patches/beta/needs
+    ci/export.sh
+    same "$(grep -A2 'topic: beta' series | paste -sd' ')" \
+        '# topic: beta # needs: none beta/0001-docs-say-how-pages-are-counted.patch'
+    run -0 ci/apply.sh --variant topic-beta
+    says 'topic-beta: 1 patches'
+    src=build/topic-beta.d/src
+    same "$(git -C $src rev-parse HEAD~)" "$(rev refs/thrift/base)"
+    [ ! -e $src/tests/unit/test-words.c ]
+    grep -q 'counted by words' $src/docs/pages.rst
+    echo alpha >patches/beta/needs
+    ci/export.sh
+    grep -qx '# needs: alpha' series
+    run -0 ci/apply.sh --variant topic-beta
+    says 'topic-beta: 3 patches'
 }
 
 @test "--variant pristine is the base alone, in a tree of its own" {

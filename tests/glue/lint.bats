@@ -105,6 +105,19 @@ adds() { # TOPIC/NUMBER PATH [--new] [--instead LINE] LINE...
     breaks numbering 'not topic/NNNN-subject.patch'
 }
 
+@test "needs: a topic that stands behind, or that there is not" {
+    echo beta >patches/alpha/needs
+    sed -i 's/^# topic: alpha/&\n# needs: beta/' series
+    breaks needs "'beta' is no topic in front"
+}
+
+@test "needs: series says something else" {
+    : >patches/beta/needs
+    breaks needs "'# needs:' of beta is not"
+    sed -i 's/^# topic: beta/&\n# needs: none/' series
+    run -0 ci/lint.py --rule needs
+}
+
 @test "numbering: topic lines that say something else" {
     sed -i '/^# topic: beta/d' series
     breaks numbering "'# topic:' lines"

@@ -205,6 +205,33 @@ END
     says '[1/1] pass: docs'
 }
 
+@test "every-patch.sh: a topic is built on the base and what it needs, no more" {
+    on_x86_64
+    applied
+    : >patches/beta/needs
+    ci/export.sh
+    run -0 ci/every-patch.sh
+    says '[3/3] pass: docs'
+    same "$(git -C build/every.d/src rev-parse HEAD~)" "$(rev refs/thrift/base)"
+    # Another place in series changes nothing of it.
+    run -0 ci/every-patch.sh --topic beta
+    says '[1/1] passed before: docs'
+}
+
+@test "every-patch.sh: a need that is not named is told" {
+    on_x86_64
+    applied
+    echo more >>"$SRC/tests/unit/test-words.c"
+    git -C "$SRC" commit -q -a -m 'tests/unit: one word more
+
+It stands in a file that the topic before it has made.'
+    : >patches/beta/needs
+    ci/export.sh
+    run -1 ci/every-patch.sh --topic beta
+    says 'beta/0002-tests-unit-one-word-more.patch does not apply to the base and what beta needs'
+    says 'patches/beta/needs'
+}
+
 @test "every-patch.sh: a commit that breaks the build or a test is named" {
     on_x86_64
     applied
