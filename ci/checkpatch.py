@@ -17,7 +17,7 @@ from tool import Parser, die, note
 ALLOW = ROOT / "ci/checkpatch.allow"
 EXAMPLES = """examples:
   ci/checkpatch.py
-  ci/checkpatch.py --topic dirty-memory
+  ci/checkpatch.py --topic dirty-map
 
 ci/checkpatch.allow, one per line: patch regex | message regex | reason
 """

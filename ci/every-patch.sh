@@ -9,7 +9,7 @@ usage() {
     cat <<'EOF'
 examples:
   ci/every-patch.sh                     each commit that was not tested yet
-  ci/every-patch.sh --topic dirty-memory
+  ci/every-patch.sh --topic dirty-map
   ci/every-patch.sh --forget            test all of them again
 
 A topic that needs no other is built on the base alone, whatever stands before it

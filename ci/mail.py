@@ -22,9 +22,9 @@ from tool import Parser, die, note
 
 LIST = "qemu-devel@nongnu.org"
 EXAMPLES = """examples:
-  ci/mail.py dirty-memory                     v1, into build/mail/
-  ci/mail.py dirty-memory --version 2 --rfc
-  ci/mail.py dirty-memory --repo ~/qemu --range origin/master..my-branch
+  ci/mail.py dirty-map                        v1, into build/mail/
+  ci/mail.py dirty-map --version 2 --rfc
+  ci/mail.py dirty-map --repo ~/qemu --range origin/master..my-branch
 """
 
 
