@@ -65,8 +65,6 @@ cleanup() {
     git -C "$SRC" worktree prune
 }
 trap cleanup EXIT
-light_worktree "$light/tree" "$base"
-
 # The commits of build/src as the export would write them.
 from=$base
 last=$(series_topics | tail -n 1)
@@ -77,6 +75,15 @@ while read -r topic; do
     from=$to
 done < <(series_topics)
 
+# A light work tree at this commit; in a used one files may stand that a sparse
+# checkout does not dare to remove.
+at_light() { # COMMIT
+    [ "$(git -C "$light/tree" rev-parse HEAD 2>/dev/null)" != "$1" ] || return 0
+    rm -rf "$light/tree"
+    git -C "$SRC" worktree prune
+    light_worktree "$light/tree" "$1"
+}
+
 # topic_commits TOPIC: its commits on the base and what it needs, as 'git am'
 # of the mails would make them.
 topic_commits() {
@@ -86,7 +93,7 @@ topic_commits() {
             sum=$(sha256_of "$patch")
             known=$(journal_find "$parent" "$sum")
             if [ -z "$known" ] || ! git -C "$SRC" cat-file -e "$known" 2>/dev/null; then
-                qgit -C "$light/tree" checkout -q -f --detach "$parent"
+                at_light "$parent"
                 qam "$light/tree" "$patch" >/dev/null 2>&1 ||
                     die "$topic/${patch##*/} does not apply to the base and what $1 needs: name more in patches/$1/needs"
                 known=$(git -C "$light/tree" rev-parse HEAD)
