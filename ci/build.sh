@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Configure and build one variant: patched, asan and fuzz from build/src, pristine
+# Configure and build one variant: patched, asan, clang and fuzz from build/src, pristine
 # or topic-NAME from a tree of their own.
 set -euo pipefail
 # shellcheck source=ci/env.sh
@@ -13,14 +13,16 @@ examples:
   ci/build.sh --profile lean             few features, quick
   ci/build.sh --variant asan             patched, lean, with AddressSanitizer
                                          and UndefinedBehaviorSanitizer
+  ci/build.sh --variant clang            patched, lean, by clang
   ci/build.sh --variant fuzz             build/fuzz/qemu-fuzz-x86_64, by clang,
                                          with both sanitizers
   ci/build.sh -- --enable-asan           more configure arguments
 
 options:
-  --variant NAME          patched (default), asan, fuzz, pristine or
+  --variant NAME          patched (default), asan, clang, fuzz, pristine or
                           topic-NAME
-  --profile server|lean   features (default: server; of asan and fuzz: lean)
+  --profile server|lean   features (default: server; of asan, clang and fuzz:
+                          lean)
   --target T              a ninja target (default: all; of fuzz:
                           qemu-fuzz-x86_64)
   -- ARGS                 passed on to QEMU's configure
@@ -55,12 +57,12 @@ done
 # Sources and objects always lie side by side as src and NAME, so that both
 # variants compile '../src/...' and share what ccache holds.
 case $variant in
-patched | asan | fuzz) src=$SRC obj=$BUILD/$variant ;;
+patched | asan | clang | fuzz) src=$SRC obj=$BUILD/$variant ;;
 pristine | topic-* | every) src=$BUILD/$variant.d/src obj=$BUILD/$variant.d/obj ;;
 *) usage_error "no variant '$variant'" ;;
 esac
 case $variant in
-asan | fuzz) profile=${profile:-lean} ;;
+asan | clang | fuzz) profile=${profile:-lean} ;;
 *) profile=${profile:-server} ;;
 esac
 [ -x "$src/configure" ] || die "$src has no sources: run ./configure-wrapper.sh"
@@ -87,6 +89,8 @@ esac
 # Whether a commit builds and passes is known in a third of the time without
 # what makes it fast; the queue's tip is built and tested as it is used, too.
 [ "$variant" != every ] || args+=(-Doptimization=0 --disable-debug-info)
+# A commit links up to 300 programs anew: lld takes a third of ld's time.
+[ "$variant" != every ] || ! command -v ld.lld >/dev/null || args+=(--extra-ldflags=-fuse-ld=lld)
 # gcc warns of more with sanitizers, and not always rightly.
 [ "$variant" != asan ] || args+=(--enable-asan --enable-ubsan --disable-werror
     -Doptimization=1)
@@ -96,11 +100,12 @@ esac
 need_cmd ninja ninja-build
 
 cc=cc cxx=c++
-if [ "$variant" = fuzz ]; then
+case $variant in clang | fuzz)
     need_cmd clang clang
     cc=clang cxx=clang++
-    target=${target:-qemu-fuzz-x86_64}
-fi
+    ;;
+esac
+[ "$variant" != fuzz ] || target=${target:-qemu-fuzz-x86_64}
 if command -v ccache >/dev/null; then
     cc="ccache $cc" cxx="ccache $cxx"
     export CCACHE_BASEDIR=${src%/src} CCACHE_NOHASHDIR=1 \
