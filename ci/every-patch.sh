@@ -13,7 +13,8 @@ examples:
   ci/every-patch.sh --forget            test all of them again
 
 A topic that needs no other is built on the base alone, whatever stands before it
-in series: what is tested is what its mails are applied to.
+in series: what is tested is what its mails are applied to.  At the topic's end the
+qtests that patches/TOPIC/tests names are run, too, one a line, with arguments.
 
 Results are kept by tree id in build/every-patch.results: a commit whose tree
 passed once is not built again, whatever became of its message.
@@ -106,9 +107,11 @@ topic_commits() {
 }
 
 commits=()
+declare -A ends # topics by their last commits
 for topic in "${topics[@]}"; do
     list=$(topic_commits "$topic")
     mapfile -t -O "${#commits[@]}" commits <<<"$list"
+    ends[${commits[-1]}]=$topic
 done
 
 test_commit() {
@@ -118,22 +121,35 @@ test_commit() {
             >"$BUILD/every-unit.log" 2>&1
 }
 
+# test_topic TOPIC: the qtests that it names, on its last commit's build.
+test_topic() {
+    local file=$ROOT/patches/$1/tests name args
+    [ -f "$file" ] || return 0
+    while read -r name args; do
+        # shellcheck disable=SC2086 # words of their own
+        (cd "$obj" && QTEST_QEMU_BINARY=./qemu-system-x86_64 QTEST_QEMU_IMG=./qemu-img \
+            timeout 600 "tests/qtest/$name" --tap $args </dev/null) \
+            >"$BUILD/every-qtest.log" 2>&1 || return
+    done < <(sed -e 's/#.*//' -e '/^ *$/d' "$file")
+}
+
 total=${#commits[@]} i=0 bad=0
 for commit in "${commits[@]}"; do
     i=$((i + 1))
     tree=$(git -C "$SRC" rev-parse "$commit^{tree}")
     subject=$(git -C "$SRC" log -1 --format=%s "$commit")
-    if grep -q "^$tree pass" "$results"; then
+    topic=${ends[$commit]:-}
+    if grep -qxF "$tree pass ${topic:--}" "$results"; then
         note "[$i/$total] passed before: $subject"
         continue
     fi
     start=$SECONDS
-    if test_commit "$commit"; then
-        echo "$tree pass $subject" >>"$results"
+    if test_commit "$commit" && { [ -z "$topic" ] || test_topic "$topic"; }; then
+        echo "$tree pass ${topic:--}" >>"$results"
         note "[$i/$total] pass: $subject ($((SECONDS - start)) s)"
     else
         bad=$((bad + 1))
-        note "[$i/$total] FAIL: $subject (logs: build/every-build.log, build/every-unit.log)"
+        note "[$i/$total] FAIL: $subject (logs: build/every-build.log, every-unit.log, every-qtest.log)"
         grep -hE -A8 '^FAILED' "$BUILD/every-build.log" 2>/dev/null | head -n 12 >&2 || true
         [ -n "$keep" ] || break
     fi

@@ -218,6 +218,25 @@ END
     says '[1/1] passed before: docs'
 }
 
+@test "every-patch.sh: a topic's qtests are run at its end" {
+    on_x86_64
+    applied
+    echo 'words-test -p /words # its only one' >patches/beta/tests
+    run -1 ci/every-patch.sh
+    says '[2/3] pass: tests/unit'
+    says '[3/3] FAIL: docs'
+    mkdir -p build/every.d/obj/tests/qtest
+    printf '#!/bin/sh\necho "$QTEST_QEMU_BINARY $*" >../ran\n' >build/every.d/obj/tests/qtest/words-test
+    chmod +x build/every.d/obj/tests/qtest/words-test
+    run -0 ci/every-patch.sh
+    says '[2/3] passed before: tests/unit'
+    says '[3/3] pass: docs'
+    same "$(cat build/every.d/ran)" './qemu-system-x86_64 --tap -p /words'
+    run -0 ci/every-patch.sh
+    says '[3/3] passed before: docs'
+    run -0 ci/export.sh --check
+}
+
 @test "every-patch.sh: a need that is not named is told" {
     on_x86_64
     applied
