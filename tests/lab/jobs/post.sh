@@ -1,0 +1,21 @@
+#!/bin/sh
+# SeaBIOS to its end, with a VGA BIOS and nothing to boot from
+# lab: quick knows=exit-clustering
+# shellcheck shell=dash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# shellcheck source=tests/lab/lib.sh
+. /job/lib.sh
+
+POLL=20000
+first=${VARIANTS%% *}
+for variant in $VARIANTS; do
+    run post "$variant" 20 port 'No bootable device' -vga std
+    [ "$variant" = "$first" ] ||
+        equal post "$first" "$variant" port screen status
+done
+# Without a trace, whose lines cost instructions as well
+TRACE=
+for variant in $VARIANTS; do
+    run post "$variant" 20 port 'No bootable device' -vga std
+done

@@ -1,0 +1,231 @@
+# For jobs: starts guests, waits for what they say, compares, says it in TAP.
+# Sourced, by busybox's shell in L1.
+#
+# A variant is what stands behind "-accel kvm": off, on and auto are values of
+# exit-clustering, "raw" is nothing, more properties come behind a comma:
+# "on,kernel-irqchip=split".
+# shellcheck shell=dash disable=SC3043 # busybox has local
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# shellcheck source=/dev/null
+. /job/env
+QEMU=/qemu/bin/qemu-system-x86_64
+ESC=$(printf '\033')
+# Jobs change these: guest's machine and memory (MiB), microseconds between two
+# looks, whether exits are counted (costs instructions).
+MACHINE=pc MEM=256 POLL=50000 TRACE=1
+# What a job compares, the first one with the others.
+case " $KNOWS " in
+*' exit-clustering '*) VARIANTS='off on auto' ;;
+*) VARIANTS=raw ;;
+esac
+
+say() { echo "LAB: $*"; }
+
+ok() { say "ok $*"; }
+
+not_ok() { say "not ok $*"; }
+
+# check TITLE COMMAND...
+check() {
+    local title=$1
+    shift
+    if "$@"; then
+        ok "$title"
+    else
+        not_ok "$title"
+    fi
+}
+
+now() { cut -d' ' -f1 /proc/uptime; }
+
+is_running() { kill -0 "$PID" 2>/dev/null; }
+
+# The monitor
+
+mon() { echo "$*" >/t/mon.in; }
+
+# ask FILE COMMAND: what the monitor answers
+ask() {
+    local out=$1 had
+    shift
+    had=$(wc -c </t/mon.log)
+    mon "$*"
+    mon "print 4711+1"
+    for _ in $(seq 200); do
+        if tail -c +$((had + 1)) /t/mon.log | grep -q '^0x1268'; then
+            break
+        fi
+        is_running || break
+        usleep 20000
+    done
+    tail -c +$((had + 1)) /t/mon.log | tr -d '\r' |
+        grep -v -e "$ESC" -e '^0x1268' -e '^QEMU ' >"$out"
+}
+
+# screen FILE: the text on it
+screen() {
+    rm -f /t/text
+    ask /dev/null "pmemsave 0xb8000 4000 /t/text"
+    hexdump -v -e '1/1 "%c" 1/1 ""' /t/text 2>/dev/null | fold -w 80 |
+        tr -d '\0' >"$1"
+}
+
+# start GUEST VARIANT ARGS...: in the background
+start() {
+    local accel=kvm
+    GUEST=$1 VARIANT=$2 D=/out/$1-$2
+    shift 2
+    [ -n "$TRACE" ] || D=$D-untraced
+    mkdir -p "$D"
+    case $VARIANT in
+    raw*) accel=kvm${VARIANT#raw} ;;
+    *) accel=kvm,exit-clustering=$VARIANT ;;
+    esac
+    if [ -n "$TRACE" ]; then
+        set -- -trace kvm_run_exit -D "$D/trace" "$@"
+        [ "${VARIANT#raw}" != "$VARIANT" ] ||
+            set -- -trace kvm_exit_cluster -trace kvm_exit_clusters_init "$@"
+    fi
+    rm -f /t/mon.in /t/mon.out
+    mkfifo /t/mon.in /t/mon.out
+    $QEMU -accel "$accel" -machine "$MACHINE" -m "$MEM" -display none \
+        -nodefaults -no-shutdown -L /qemu/fw -rtc base=2026-01-01T00:00:00,clock=vm \
+        -chardev pipe,id=mon,path=/t/mon -mon chardev=mon,mode=readline \
+        -chardev "file,id=port,path=$D/port" \
+        -device isa-debugcon,iobase=0x402,chardev=port \
+        -chardev "file,id=ser,path=$D/serial" -device isa-serial,chardev=ser \
+        "$@" >"$D/stdout" 2>"$D/stderr" </dev/null &
+    PID=$!
+    : >/t/mon.log
+    cat /t/mon.out >/t/mon.log &
+    CAT=$!
+    BEGAN=$(now)
+}
+
+# await WHERE PATTERN SECONDS: until it's in the serial output, in that of the
+# debug port or on the screen.  SECONDS are L1's.
+await() {
+    local where=$1 pattern=$2 limit=$3
+    while is_running; do
+        SECS=$(echo "$BEGAN $(now)" | awk '{printf "%.2f", $2 - $1}')
+        [ "$where" != screen ] || screen "$D/screen"
+        ! grep -a -q -E "$pattern" "$D/$where" 2>/dev/null || return 0
+        [ "${SECS%.*}" -lt "$limit" ] || return 1
+        usleep "$POLL"
+    done
+    return 1
+}
+
+# What was counted in the run, from the trace and by the kernel
+count() {
+    local stats
+    # Of all threads, in ns: with -icount, instructions
+    CPU=$(awk '{ sum += $1 } END { printf "%.0f", sum }' /proc/"$PID"/task/*/schedstat)
+    EXITS=
+    for stats in /sys/kernel/debug/kvm/"$PID"-*/exits; do
+        [ ! -f "$stats" ] || EXITS=$(cat "$stats")
+    done
+}
+
+# finish: the guest's state at its end, and the end
+finish() {
+    local runs=
+    count
+    screen "$D/screen"
+    ask "$D/status" "info status"
+    ask "$D/registers" "info registers"
+    RUNS='' COMPLETED='' SAVED='' INSNS=''
+    case $VARIANT in
+    on* | auto*)
+        ask "$D/clusters" "info exit-clusters 1000"
+        runs=$(sed -n 's/.* exits, \([0-9]*\) runs, \([0-9]*\) completed, \([0-9]*\) exits saved, \([0-9]*\) instr.*/\1 \2 \3 \4/p' "$D/clusters")
+        read -r RUNS COMPLETED SAVED INSNS <<END
+$runs
+END
+        ;;
+    esac
+    mon quit
+    for _ in $(seq 100); do
+        is_running || break
+        usleep 50000
+    done
+    if is_running; then
+        kill -9 "$PID"
+        not_ok "$GUEST $VARIANT: quit ends QEMU"
+    fi
+    wait "$PID"
+    echo "exit status $?" >>"$D/status"
+    kill "$CAT" 2>/dev/null
+    wait "$CAT" 2>/dev/null
+    IO='' MMIO=''
+    if [ -f "$D/trace" ]; then
+        awk '/kvm_run_exit / { reason[$NF]++ }
+            /kvm_exit_cluster / { sub(/.* end /, ""); end[$0]++ }
+            /kvm_exit_clusters_init/ { sub(/.*init /, ""); print "init", $0 }
+            END { for (i in reason) print "exit", i, reason[i]
+                  for (i in end) print "end", i, end[i] }' "$D/trace" |
+            sort >"$D/counts"
+        IO=$(sed -n 's/^exit 2 //p' "$D/counts")
+        MMIO=$(sed -n 's/^exit 6 //p' "$D/counts")
+        [ -n "$KEEP_TRACE" ] || rm -f "$D/trace"
+    fi
+}
+
+# figures: a row of the table
+figures() {
+    local traced=no
+    [ -z "$TRACE" ] || traced=yes
+    say "# figure guest=$GUEST variant=$VARIANT traced=$traced io=${IO:-} mmio=${MMIO:-} runs=$RUNS completed=$COMPLETED saved=$SAVED clustered_insns=$INSNS kvm_exits=$EXITS l1_insns=$CPU seconds=$SECS"
+}
+
+# run GUEST VARIANT SECONDS WHERE PATTERN ARGS...: to where it says PATTERN
+run() {
+    local guest=$1 variant=$2 limit=$3 where=$4 pattern=$5 right=yes
+    shift 5
+    start "$guest" "$variant" "$@"
+    await "$where" "$pattern" "$limit" || right=
+    # A guest that switches itself off is waited for, others are stopped.
+    if [ -n "$OFF" ]; then
+        for _ in $(seq 20); do
+            ask "$D/status" "info status"
+            ! grep -q shutdown "$D/status" || break
+            usleep 50000
+        done
+    else
+        mon stop
+    fi
+    RIGHT=$right
+    if [ -z "$right" ]; then
+        is_running || say "# $guest $variant: QEMU has ended by itself"
+    fi
+    finish
+    if [ -n "$right" ]; then
+        ok "$guest $variant${TRACE:+ traced}: comes to '$pattern'"
+        figures
+    else
+        not_ok "$guest $variant${TRACE:+ traced}: comes to '$pattern' ($SECS s)"
+        tail -n 3 "$D/stderr" | while read -r line; do say "# $line"; done
+        grep -a -v '^ *$' "$D/$where" | tail -n 3 | tr -d '\r' |
+            while read -r line; do say "# $line"; done
+    fi
+    ! grep -i -q 'internal error' "$D/stderr" ||
+        not_ok "$guest $variant: no internal error of KVM"
+}
+
+# equal GUEST VARIANT VARIANT FILES...: of two runs
+equal() {
+    local guest=$1 a=$2 b=$3 file
+    shift 3
+    for file; do
+        if [ ! -s "/out/$guest-$a/$file" ]; then
+            not_ok "$guest: $file of $a and $b is the same (there is none)"
+        elif cmp -s "/out/$guest-$a/$file" "/out/$guest-$b/$file"; then
+            ok "$guest: $file of $a and $b is the same"
+        else
+            not_ok "$guest: $file of $a and $b is the same"
+            diff "/out/$guest-$a/$file" "/out/$guest-$b/$file" | head -n 8 |
+                tr -d '\r' | while read -r line; do say "# $line"; done
+        fi
+    done
+}
