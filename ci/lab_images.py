@@ -221,8 +221,7 @@ def cached(kind, key, make):
 def busybox_root(init):
     """Busybox, an init and folders to mount on."""
     archive = Archive()
-    archive.add("bin/busybox", only(package("busybox-static"), "bin/busybox"),
-                )
+    archive.add("bin/busybox", only(package("busybox-static"), "bin/busybox"))
     archive.link("bin/sh", "busybox")
     archive.add("init", init.read_bytes(), 0o755)
     for name in ("proc", "sys", "dev", "tmp", "mod"):
@@ -335,11 +334,11 @@ def qemu_root(qemu, extra=()):
 
 # Guests: each function makes the file of its name
 
-def assembled(name, link):
+def assembled(name, bits, *link):
     """An assembled guest of tests/lab/guests."""
     source = SOURCE / "guests" / f"{name}.S"
     includes = [SOURCE / "guests", ROOT / "tests/guests"]
-    key = digest(source.read_bytes(), link,
+    key = digest(source.read_bytes(), bits, link,
                  *(path.read_bytes() for folder in includes
                    for path in sorted(folder.glob("*.inc"))))
 
@@ -347,9 +346,10 @@ def assembled(name, link):
         work = LAB / "images" / f"as.{os.getpid()}.{name}"
         work.parent.mkdir(parents=True, exist_ok=True)
         try:
-            command(["cc", "-m32", *(f"-I{folder}" for folder in includes),
-                     "-c", "-o", f"{work}.o", source])
-            command(["ld", "-m", "elf_i386", *link, "-o", work, f"{work}.o"])
+            command(["cc", f"-m{bits}", "-c", "-o", f"{work}.o", source,
+                     *(f"-I{folder}" for folder in includes)])
+            emulation = "elf_i386" if bits == 32 else "elf_x86_64"
+            command(["ld", "-m", emulation, *link, "-o", work, f"{work}.o"])
             return work.read_bytes()
         finally:
             for path in work.parent.glob(f"{work.name}*"):
@@ -378,14 +378,15 @@ def l2_initrd(full=False):
     return cached("l2-full" if full else "l2", key, make)
 
 
-BIOS_IMAGE = ("--oformat", "binary", "-Ttext", "0xf0000")
-KERNEL_IMAGE = ("-Ttext", "0x100000", "-e", "start")
+# Firmware, which copies itself to that address; a multiboot kernel
+BIOS_IMAGE = (64, "--oformat", "binary", "-Ttext", "0x10000")
+KERNEL_IMAGE = (32, "-Ttext", "0x100000", "-e", "start")
 GUESTS = {
     "linux": lambda: vmlinux(SUITE),
     "initrd": l2_initrd,
     "linux-full": lambda: vmlinux(SUITE, FULL),
     "initrd-full": lambda: l2_initrd(full=True),
-    "nested.elf": lambda: assembled("nested", KERNEL_IMAGE),
+    "nested.elf": lambda: assembled("nested", *KERNEL_IMAGE),
     "grub.iso": lambda: only(package("grub-rescue-pc"),
                              "usr/lib/grub-rescue/grub-rescue-cdrom.iso"),
     "ipxe.iso": lambda: only(package("ipxe"), "usr/lib/ipxe/ipxe.iso"),
@@ -405,6 +406,6 @@ def guest(name):
         return GUESTS[name]()
     if name.endswith(".bios") and (
             SOURCE / "guests" / name).with_suffix(".S").is_file():
-        return assembled(name.removesuffix(".bios"), BIOS_IMAGE)
+        return assembled(name.removesuffix(".bios"), *BIOS_IMAGE)
     raise Wrong(f"no guest '{name}': tests/lab/guests and ci/lab_images.py "
                 f"have none of that name")

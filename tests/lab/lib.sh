@@ -4,7 +4,7 @@
 # A variant is what stands behind "-accel kvm": off, on and auto are values of
 # exit-clustering, "raw" is nothing, more properties come behind a comma:
 # "on,kernel-irqchip=split".
-# shellcheck shell=dash disable=SC3043 # busybox has local
+# shellcheck shell=dash disable=SC3043,SC2034 # busybox has local; jobs use them
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 # shellcheck source=/dev/null
@@ -227,5 +227,48 @@ equal() {
             diff "/out/$guest-$a/$file" "/out/$guest-$b/$file" | head -n 8 |
                 tr -d '\r' | while read -r line; do say "# $line"; done
         fi
+    done
+}
+
+# What a job redefines: done before each run of variants, and behind it
+prepare() { :; }
+judge() { :; }
+
+# variants FILES GUEST SECONDS WHERE PATTERN ARGS...: runs each variant twice,
+# to count exits and, without a trace, instructions; FILES are the same in all.
+variants() {
+    local files=$1 guest=$2 first=${VARIANTS%% *} variant
+    shift 2
+    for TRACE in 1 ''; do
+        for variant in $VARIANTS; do
+            prepare
+            run "$guest" "$variant" "$@"
+            judge
+            # shellcheck disable=SC2086 # a list
+            [ -z "$TRACE" ] || [ "$variant" = "$first" ] ||
+                equal "$guest" "$first" "$variant" $files
+        done
+    done
+}
+
+# qtest NAME ARGS...: one of QEMU's own tests, which prints TAP
+qtest() {
+    local name=$1 line
+    shift
+    export QTEST_QEMU_BINARY=$QEMU QTEST_QEMU_IMG=/qemu/bin/qemu-img \
+        G_TEST_SRCDIR=/tmp G_TEST_BUILDDIR=/tmp
+    {
+        "/qemu/bin/$name" --tap -k "$@" 2>"/out/$name.err"
+        echo "status $?"
+    } | tee "/out/$name.tap" | while read -r line; do
+        case $line in
+        'ok '* | 'not ok '*) say "$(echo "$line" | sed -E 's/ok [0-9]+ -? ?/ok /')" ;;
+        'status 0') say "# $name took $(now) s of L1" ;;
+        'status '*)
+            not_ok "$name ends well (it has $line)"
+            tail -n 4 "/out/$name.err" | while read -r line; do say "# $line"; done
+            ;;
+        '# '*ERROR* | Bail*) say "# $line" ;;
+        esac
     done
 }

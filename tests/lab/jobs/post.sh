@@ -8,14 +8,4 @@
 . /job/lib.sh
 
 POLL=20000
-first=${VARIANTS%% *}
-for variant in $VARIANTS; do
-    run post "$variant" 20 port 'No bootable device' -vga std
-    [ "$variant" = "$first" ] ||
-        equal post "$first" "$variant" port screen status
-done
-# Without a trace, whose lines cost instructions as well
-TRACE=
-for variant in $VARIANTS; do
-    run post "$variant" 20 port 'No bootable device' -vga std
-done
+variants 'port screen status' post 20 port 'No bootable device' -vga std

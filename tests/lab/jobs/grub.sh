@@ -1,0 +1,11 @@
+#!/bin/sh
+# GRUB's rescue CD, to its menu
+# lab: guests=grub.iso timeout=2400 knows=exit-clustering
+# shellcheck shell=dash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# shellcheck source=tests/lab/lib.sh
+. /job/lib.sh
+
+POLL=200000
+variants 'screen status' grub 60 screen 'will be executed automatically' -vga std -cdrom /g/grub.iso

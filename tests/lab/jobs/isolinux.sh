@@ -1,0 +1,11 @@
+#!/bin/sh
+# ISOLINUX, of iPXE's CD
+# lab: guests=ipxe.iso timeout=2400 knows=exit-clustering
+# shellcheck shell=dash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# shellcheck source=tests/lab/lib.sh
+. /job/lib.sh
+
+POLL=200000
+variants 'screen status' isolinux 60 screen 'ISOLINUX .* ETCD' -vga std -cdrom /g/ipxe.iso

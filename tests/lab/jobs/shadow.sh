@@ -1,0 +1,16 @@
+#!/bin/sh
+# A guest that changes its page table between exits, with shadow page tables
+# lab: quick npt=0 guests=shadow.bios knows=exit-clustering
+# shellcheck shell=dash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# shellcheck source=tests/lab/lib.sh
+. /job/lib.sh
+
+for variant in $VARIANTS; do
+    run shadow "$variant" 20 port 'shadow: the end' \
+        -bios /g/shadow.bios -device pc-testdev
+    check "shadow $variant: 2000 reads are of the new page" \
+        grep -a -q -E '^\.{2000}shadow: the end$' "$D/port"
+    say "# shadow $variant: $(tr -cd B <"$D/port" | wc -c) of the old one"
+done
