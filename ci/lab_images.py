@@ -277,14 +277,19 @@ def libraries(program, root=None):
     return [loader, *map(pathlib.Path, re.findall(r"=> (/\S+) \(", said))]
 
 
-def qemu_files(qemu, extra=()):
+def qemu_files(qemu, extra=(), second=None):
     """({name in L1: path}, libraries) of a QEMU and programs beside it."""
     root = qemu.parent / "root"
     if qemu.parent.name.startswith("peer-") and root.is_dir():
+        if extra:
+            raise Skip(f"there is no {extra[0]} beside {qemu}")
+        # Its libraries are not those that others here are linked with.
         program = root / "usr/bin/qemu-system-x86_64"
         return ({"qemu/bin/qemu-system-x86_64": program},
                 libraries(program, root))
     programs = {"qemu/bin/qemu-system-x86_64": qemu}
+    if second:
+        programs["qemu/bin/qemu-second"] = second
     for name in extra:
         path = qemu.parent / name
         if not path.is_file():
@@ -309,9 +314,9 @@ def stripped(path):
         temporary.unlink(missing_ok=True)
 
 
-def qemu_root(qemu, extra=()):
+def qemu_root(qemu, extra=(), second=None):
     """The QEMU under test with libraries and firmware, in an archive."""
-    programs, linked = qemu_files(qemu, extra)
+    programs, linked = qemu_files(qemu, extra, second)
     files = dict(firmware())
     stats = [(str(path), path.stat().st_mtime_ns, path.stat().st_size)
              for path in [*programs.values(), *linked, *files.values()]]

@@ -26,6 +26,13 @@ ok() { say "ok $*"; }
 
 not_ok() { say "not ok $*"; }
 
+# Lines that explain a failure, from stdin
+quote() {
+    tr -d '\r' | while read -r line; do
+        say "# $line"
+    done
+}
+
 # check TITLE COMMAND...
 check() {
     local title=$1
@@ -77,6 +84,7 @@ start() {
     GUEST=$1 VARIANT=$2 D=/out/$1-$2
     shift 2
     [ -n "$TRACE" ] || D=$D-untraced
+    rm -rf "$D"
     mkdir -p "$D"
     case $VARIANT in
     raw*) accel=kvm${VARIANT#raw} ;;
@@ -90,7 +98,7 @@ start() {
     rm -f /t/mon.in /t/mon.out
     mkfifo /t/mon.in /t/mon.out
     $QEMU -accel "$accel" -machine "$MACHINE" -m "$MEM" -display none \
-        -nodefaults -no-shutdown -L /qemu/fw -rtc base=2026-01-01T00:00:00,clock=vm \
+        -nodefaults -no-shutdown -S -L /qemu/fw -rtc base=2026-01-01T00:00:00,clock=vm \
         -chardev pipe,id=mon,path=/t/mon -mon chardev=mon,mode=readline \
         -chardev "file,id=port,path=$D/port" \
         -device isa-debugcon,iobase=0x402,chardev=port \
@@ -100,7 +108,16 @@ start() {
     : >/t/mon.log
     cat /t/mon.out >/t/mon.log &
     CAT=$!
+    # What QEMU needs to get ready is not the guest's.
+    ask /dev/null 'info status'
+    READY=$(cpu_time)
     BEGAN=$(now)
+    mon cont
+}
+
+# Of all threads, in ns: with -icount, instructions
+cpu_time() {
+    awk '{ sum += $1 } END { printf "%.0f", sum }' /proc/"$PID"/task/*/schedstat
 }
 
 # await WHERE PATTERN SECONDS: until it's in the serial output, in that of the
@@ -120,8 +137,7 @@ await() {
 # What was counted in the run, from the trace and by the kernel
 count() {
     local stats
-    # Of all threads, in ns: with -icount, instructions
-    CPU=$(awk '{ sum += $1 } END { printf "%.0f", sum }' /proc/"$PID"/task/*/schedstat)
+    CPU=$(echo "$(cpu_time) $READY" | awk '{ printf "%.0f", $1 - $2 }')
     EXITS=
     for stats in /sys/kernel/debug/kvm/"$PID"-*/exits; do
         [ ! -f "$stats" ] || EXITS=$(cat "$stats")
@@ -205,9 +221,8 @@ run() {
         figures
     else
         not_ok "$guest $variant${TRACE:+ traced}: comes to '$pattern' ($SECS s)"
-        tail -n 3 "$D/stderr" | while read -r line; do say "# $line"; done
-        grep -a -v '^ *$' "$D/$where" | tail -n 3 | tr -d '\r' |
-            while read -r line; do say "# $line"; done
+        tail -n 3 "$D/stderr" | quote
+        grep -a -v '^ *$' "$D/$where" | tail -n 3 | quote
     fi
     ! grep -i -q 'internal error' "$D/stderr" ||
         not_ok "$guest $variant: no internal error of KVM"
@@ -224,8 +239,7 @@ equal() {
             ok "$guest: $file of $a and $b is the same"
         else
             not_ok "$guest: $file of $a and $b is the same"
-            diff "/out/$guest-$a/$file" "/out/$guest-$b/$file" | head -n 8 |
-                tr -d '\r' | while read -r line; do say "# $line"; done
+            diff "/out/$guest-$a/$file" "/out/$guest-$b/$file" | head -n 8 | quote
         fi
     done
 }
@@ -266,7 +280,7 @@ qtest() {
         'status 0') say "# $name took $(now) s of L1" ;;
         'status '*)
             not_ok "$name ends well (it has $line)"
-            tail -n 4 "/out/$name.err" | while read -r line; do say "# $line"; done
+            tail -n 4 "/out/$name.err" | quote
             ;;
         '# '*ERROR* | Bail*) say "# $line" ;;
         esac

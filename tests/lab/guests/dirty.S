@@ -1,0 +1,40 @@
+/*
+ * Counts in 1024 pages from 8 MiB on, pass by pass for ever, with an exit in
+ * front of each write and behind it.  After each pass it says a letter, the next
+ * one of a to p, and 'B' for a page that isn't as the last pass had left it.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "modes.inc"
+#include "micro.inc"
+
+        .set    FIRST, 0x800000
+        .set    LAST, FIRST + 1024 * 4096
+
+        begin
+        protected_mode gdt_desc-_start
+        movw    %ax, %ss
+        movl    $0x8000, %esp
+        movw    $0x402, %dx
+        xorl    %ebx, %ebx
+pass:   movl    $FIRST, %edi
+next:   cmpl    %ebx, (%edi)
+        je      1f
+        movb    $'B', %al
+        outb    %al, %dx
+1:      leal    1(%ebx), %ecx
+        inb     $0xe0, %al
+        movl    %ecx, (%edi)
+        inb     $0xe0, %al
+        addl    $4096, %edi
+        cmpl    $LAST, %edi
+        jb      next
+        movb    %bl, %al
+        incl    %ebx
+        andb    $15, %al
+        addb    $'a', %al
+        outb    %al, %dx
+        jmp     pass
+
+        descriptor_table
+        reset_vector

@@ -1,0 +1,74 @@
+#!/bin/sh
+# A guest that writes memory, migrated with the dirty log and the dirty ring
+# lab: quick guests=dirty.bios knows=exit-clustering second=pristine
+# shellcheck shell=dash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# shellcheck source=tests/lab/lib.sh
+. /job/lib.sh
+
+# dirty GUEST VARIANT ARGS...
+dirty() {
+    local guest=$1 variant=$2
+    shift 2
+    start "$guest" "$variant" -bios /g/dirty.bios -device pc-testdev "$@"
+}
+
+syncs() {
+    ask /t/migration 'info migrate'
+    sed -n 's/^dirty sync count: *//p' /t/migration
+}
+
+# Three rounds of dirty pages, and then as many as are left
+migrate() {
+    local n
+    mon 'migrate_set_parameter max-bandwidth 20M'
+    mon 'migrate_set_parameter downtime-limit 1'
+    mon "migrate -d 'exec:cat >/t/state'"
+    for _ in $(seq 100); do
+        n=$(syncs)
+        [ "${n:-0}" -lt 3 ] || break
+        usleep 50000
+    done
+    mon 'migrate_set_parameter downtime-limit 2000'
+    for _ in $(seq 100); do
+        n=$(syncs)
+        ! grep -q -E 'completed|failed' /t/migration || break
+        usleep 50000
+    done
+    say "# $GUEST $VARIANT: $(grep -E 'status|sync count|transferred' /t/migration | tr -s '\r\n\t ' ' ')"
+    grep -q completed /t/migration
+}
+
+# move TITLE QEMU VARIANT QEMU VARIANT: there, and four passes more
+move() {
+    local title=$1 from=$2 to=$4 source=$3 target=$5 passes
+    n=$((n + 1)) QEMU=$from
+    dirty "mig$n-source" "$source"
+    await port '[a-p]{3}' 20
+    passes=$(wc -c <"$D/port")
+    check "$title: the migration completes after $passes passes" migrate
+    cp "$D/port" /t/before
+    finish
+    QEMU=$to
+    dirty "mig$n-target" "$target" -incoming 'exec:cat /t/state'
+    check "$title: the guest goes on" await port '[a-p]{4}' 20
+    check "$title: no write is lost" [ "$(cat /t/before "$D/port" | tr -d a-p | wc -c)" = 0 ]
+    finish
+    rm -f /t/state
+}
+
+MEM=16 TRACE='' n=0
+one=$QEMU two=/qemu/bin/qemu-second
+for variant in $VARIANTS; do
+    move "log, $variant" "$one" "$variant" "$one" "$variant"
+    ring=$variant,dirty-ring-size=4096
+    move "ring, $variant" "$one" "$ring" "$one" "$ring"
+done
+if [ -x "$two" ]; then
+    move "from another QEMU to $variant" "$two" raw "$one" "$variant"
+    move "from $variant to another QEMU" "$one" "$variant" "$two" raw
+    move "ring, from another QEMU to $variant" "$two" raw,dirty-ring-size=4096 "$one" "$ring"
+else
+    say 'ok from and to another QEMU # SKIP there is no build/pristine'
+fi

@@ -1,0 +1,30 @@
+#!/bin/sh
+# A guest that writes memory, saved and loaded as a snapshot
+# lab: quick guests=dirty.bios programs=qemu-img knows=exit-clustering
+# shellcheck shell=dash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# shellcheck source=tests/lab/lib.sh
+. /job/lib.sh
+
+MEM=16 TRACE=''
+for variant in $VARIANTS; do
+    rm -f /t/disk
+    qemu-img create -q -f qcow2 /t/disk 64M
+    start save "$variant" -bios /g/dirty.bios -device pc-testdev \
+        -drive file=/t/disk,format=qcow2,if=virtio
+    check "save $variant: runs" await port '[a-p]{3}' 20
+    ask /t/save 'savevm one'
+    saved=$(tail -c 1 "$D/port")
+    passes=$(wc -c <"$D/port")
+    await port "[a-p]{$((passes + 3))}" 20
+    ask /t/load 'loadvm one'
+    check "save $variant: savevm and loadvm say nothing" [ -z "$(cat /t/save /t/load)" ]
+    passes=$(wc -c <"$D/port")
+    check "save $variant: goes on" await port "[a-pB]{$((passes + 4))}" 20
+    next=$(tail -c +$((passes + 1)) "$D/port" | head -c 1)
+    check "save $variant: goes on from where it was saved ($saved to $next)" \
+        [ "$(echo "$saved" | tr a-p b-pa)" = "$next" ]
+    check "save $variant: no write is lost" [ "$(tr -d a-p <"$D/port" | wc -c)" = 0 ]
+    finish
+done
