@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import subprocess
+import threading
 
 from series import BUILD, ROOT
 from tool import Skip, Wrong, command, note
@@ -23,6 +24,8 @@ SUITE = "bookworm"
 KERNELS = ("bookworm", "trixie")
 CLOUD = "linux-image-cloud-amd64"
 FULL = "linux-image-amd64"
+# Two jobs may want the same.
+MAKING = threading.Lock()
 # In the order to load them; what a kernel doesn't have as module it has built
 # in, or it does without.
 L1_MODULES = """virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev
@@ -212,10 +215,22 @@ class Archive:
 def cached(kind, key, make):
     """The file of that kind and key; make() says what is in it."""
     path = LAB / "images" / f"{kind}-{key}"
-    if not path.is_file():
-        # One who makes it, as two jobs may want it.
-        written(path, make())
+    with MAKING:
+        if not path.is_file():
+            written(path, make())
+        path.touch()
     return path
+
+
+def prune(keep=8):
+    """Drop all images of a kind but those that were used last."""
+    kinds = {}
+    for path in (LAB / "images").glob("*-????????????????"):
+        kinds.setdefault(path.name.rsplit("-", 1)[0], []).append(path)
+    for paths in kinds.values():
+        paths.sort(key=lambda path: path.stat().st_mtime_ns)
+        for path in paths[:-keep]:
+            path.unlink()
 
 
 def busybox_root(init):

@@ -73,7 +73,7 @@ ask() {
 # screen FILE: the text on it
 screen() {
     rm -f /t/text
-    ask /dev/null "pmemsave 0xb8000 4000 /t/text"
+    ask /dev/null 'pmemsave 0xb8000 4000 "/t/text"'
     hexdump -v -e '1/1 "%c" 1/1 ""' /t/text 2>/dev/null | fold -w 80 |
         tr -d '\0' >"$1"
 }

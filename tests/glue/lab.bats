@@ -1,0 +1,162 @@
+#!/usr/bin/env bats
+# ci/lab: what it makes of jobs and of what L1 says; nothing is booted here.
+
+load helper
+
+setup() {
+    tiny clone
+    # Packages that were fetched already
+    local dir=build/lab/packages/bookworm file
+    mkdir -p $dir/linux-image-cloud-amd64/boot $dir/linux-image-cloud-amd64/lib \
+        $dir/busybox-static/bin $dir/seabios $dir/ipxe-qemu \
+        $dir/qemu-system-data/usr/share/qemu build/lab/kernels tests/lab/jobs
+    echo packed >$dir/linux-image-cloud-amd64/boot/vmlinuz-1
+    echo module >$dir/linux-image-cloud-amd64/lib/kvm-amd.ko
+    echo shell >$dir/busybox-static/bin/busybox
+    echo ELF >build/lab/kernels/bookworm-linux-image-cloud-amd64
+    for file in bios-256k.bin vgabios-stdvga.bin kvmvapic.bin linuxboot.bin \
+        linuxboot_dma.bin multiboot.bin multiboot_dma.bin pvh.bin efi-e1000.rom \
+        efi-virtio.rom; do
+        echo rom >$dir/qemu-system-data/usr/share/qemu/$file
+    done
+    echo init >tests/lab/init
+    echo library >tests/lab/lib.sh
+    mkdir -p build/patched
+    cp "$(type -P true)" build/patched/qemu-system-x86_64
+    job one 'One guest' quick
+    job other 'Another one' timeout=1 needs=
+    console 'ok guest runs' end
+}
+
+# job NAME TITLE WORDS: a job of tests/lab
+job() {
+    printf '#!/bin/sh\n# %s\n# lab: %s\nexit\n' "$2" "$3" >"tests/lab/jobs/$1.sh"
+}
+
+# console LINE...: what L1 says, in a QEMU that emulates nothing
+console() {
+    printf '%s\n' "$@" | sed 's/^/LAB: /' >said
+    cat >l0 <<'EOT'
+#!/bin/sh
+for arg; do
+    case $arg in
+    file:*) { echo '[ 0.1] Linux'; cat said; } >"${arg#file:}" ;;
+    if=none,*) disk=${arg#*file=} disk=${disk%%,*} ;;
+    lab.* | *lab.npt*) echo "$arg" >append ;;
+    esac
+done
+echo "$*" >arguments
+mkdir -p left
+echo kept >left/file
+tar -C left -cf "$disk" .
+EOT
+    chmod +x l0
+}
+
+@test "lab: --list says which jobs there are" {
+    run -0 ci/lab --list
+    says 'one              quick  One guest'
+    says 'other                   Another one'
+}
+
+@test "lab: wrong use is said in one line" {
+    run -2 ci/lab none
+    one_line "no job 'none': see ci/lab --list"
+    run -2 ci/lab
+    one_line 'which jobs: names, --quick or --all'
+    run -2 ci/lab one --all
+    one_line 'which jobs'
+    run -2 ci/lab one --kernel sarge
+    one_line "invalid choice: 'sarge'"
+    run -2 ci/lab one --l0 ./none
+    one_line 'none is not there or can'
+    run -2 ci/lab one --qemu pristine
+    one_line 'build it with ./configure-wrapper.sh --pristine'
+    run -2 ci/lab one --timeout 0
+    one_line '0 is not 1 or more'
+}
+
+@test "lab: a job says of itself nothing that the lab doesn't know" {
+    job one 'One guest' 'quick sometimes'
+    run -1 ci/lab --list
+    one_line "one.sh: what is 'sometimes'?"
+}
+
+@test "lab: what L1 says is TAP, and what is left is unpacked" {
+    console 'ok guest runs' '# a remark' 'ok guest sees # SKIP it has no eyes' end
+    run -0 ci/lab one --l0 ./l0
+    says 'ok 1 one: guest runs'
+    says '# one: a remark'
+    says 'ok 2 one: guest sees # SKIP it has no eyes'
+    says '1..2'
+    same "$(cat build/lab/results/one/out/file)" kept
+    [ ! -e build/lab/results/one/disk ]
+}
+
+@test "lab: what fails in L1 fails, and jobs are numbered through" {
+    job two 'Two' quick
+    console 'ok guest runs' 'not ok guest sees' end
+    run -1 ci/lab --quick --l0 ./l0
+    says 'not ok 4 '
+    says '1..4'
+}
+
+@test "lab: a job that doesn't come to its end fails, whatever it had said" {
+    console 'ok guest runs'
+    run -1 ci/lab one --l0 ./l0
+    says 'ok 1 one: guest runs'
+    says 'not ok 2 one: L1 ended before the job had'
+    console end
+    run -1 ci/lab one --l0 ./l0
+    says 'not ok 1 one: ran no test'
+    console 'ok guest runs' end
+    echo 'echo "it broke"; exit 3' >>l0
+    run -1 ci/lab one --l0 ./l0
+    says 'not ok 2 one: L0 ended with 3: it broke'
+}
+
+@test "lab: a job that takes too long is ended, with all that it runs" {
+    console 'ok guest runs'
+    # shellcheck disable=SC2016 # for the script
+    echo 'echo $$ >pid; exec sleep 60' >>l0
+    run -1 ci/lab other --l0 ./l0
+    says 'ok 1 other: guest runs'
+    says 'not ok 2 other: not done in 1 s'
+    run ! kill -0 "$(cat pid)"
+}
+
+@test "lab: a job that needs what the QEMU doesn't have is skipped" {
+    job one 'One guest' needs=no-such-property-in-true
+    run -0 ci/lab one --l0 ./l0
+    says 'ok 1 one: One guest # SKIP'
+    says 'knows no no-such-property-in-true'
+    job one 'One guest' programs=tests/other-test
+    run -0 ci/lab one --l0 ./l0
+    says '# SKIP there is no tests/other-test beside'
+}
+
+@test "lab: options are stronger than what a job wants" {
+    job one 'One guest' 'npt=0 nested=1'
+    run -0 ci/lab one --l0 ./l0
+    same "$(grep -o 'lab.*' append)" 'lab.npt=0 lab.nested=1'
+    grep -q -- '-icount shift=0,sleep=off' arguments
+    run -0 ci/lab one --l0 ./l0 --npt 1 --nested 0 --smp 2 --no-icount
+    same "$(grep -o 'lab.*' append)" 'lab.npt=1 lab.nested=0'
+    grep -q -- '-smp 2' arguments
+    run ! grep -q icount arguments
+}
+
+@test "lab: figures become a table" {
+    console 'ok guest runs' '# figure guest=post variant=off io=6606 mmio=' \
+        '# figure guest=post variant=on io=1334 mmio=100 saved=5549' end
+    run -0 ci/lab one --l0 ./l0 --table build/table
+    run -0 cat build/table.csv build/table.rst
+    golden lab-table
+}
+
+@test "lab: without Debian's packages all is skipped, with the reason" {
+    rm -r build/lab
+    run -0 ci/lab --all --l0 ./l0
+    says '1..0 # SKIP'
+    says "can't be had"
+}
