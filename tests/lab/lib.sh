@@ -50,7 +50,7 @@ is_running() { kill -0 "$PID" 2>/dev/null; }
 
 # The monitor
 
-mon() { echo "$*" >/t/mon.in; }
+mon() { echo "$*" >&3; }
 
 # ask FILE COMMAND: what the monitor answers
 ask() {
@@ -81,7 +81,8 @@ screen() {
 # start GUEST VARIANT ARGS...: in the background
 start() {
     local accel=kvm
-    GUEST=$1 VARIANT=$2 D=/out/$1-$2
+    GUEST=$1 VARIANT=$2
+    D=/out/$1-$(echo "$2" | tr ',=' '--')
     shift 2
     [ -n "$TRACE" ] || D=$D-untraced
     rm -rf "$D"
@@ -97,16 +98,18 @@ start() {
     fi
     rm -f /t/mon.in /t/mon.out
     mkfifo /t/mon.in /t/mon.out
+    # Open for reading, too: a QEMU that has ended isn't waited for.
+    exec 3<>/t/mon.in
     $QEMU -accel "$accel" -machine "$MACHINE" -m "$MEM" -display none \
         -nodefaults -no-shutdown -S -L /qemu/fw -rtc base=2026-01-01T00:00:00,clock=vm \
         -chardev pipe,id=mon,path=/t/mon -mon chardev=mon,mode=readline \
         -chardev "file,id=port,path=$D/port" \
         -device isa-debugcon,iobase=0x402,chardev=port \
         -chardev "file,id=ser,path=$D/serial" -device isa-serial,chardev=ser \
-        "$@" >"$D/stdout" 2>"$D/stderr" </dev/null &
+        "$@" >"$D/stdout" 2>"$D/stderr" </dev/null 3>&- &
     PID=$!
     : >/t/mon.log
-    cat /t/mon.out >/t/mon.log &
+    cat /t/mon.out >/t/mon.log 3>&- &
     CAT=$!
     # What QEMU needs to get ready is not the guest's.
     ask /dev/null 'info status'
@@ -174,6 +177,7 @@ END
     echo "exit status $?" >>"$D/status"
     kill "$CAT" 2>/dev/null
     wait "$CAT" 2>/dev/null
+    exec 3>&-
     IO='' MMIO=''
     if [ -f "$D/trace" ]; then
         awk '/kvm_run_exit / { reason[$NF]++ }
@@ -230,7 +234,9 @@ run() {
 
 # equal GUEST VARIANT VARIANT FILES...: of two runs
 equal() {
-    local guest=$1 a=$2 b=$3 file
+    local guest=$1 a b file
+    a=$(echo "$2" | tr ',=' '--')
+    b=$(echo "$3" | tr ',=' '--')
     shift 3
     for file; do
         if [ ! -s "/out/$guest-$a/$file" ]; then
