@@ -148,7 +148,8 @@ EOT
 
 @test "lab: figures become a table" {
     console 'ok guest runs' '# figure guest=post variant=off io=6606 mmio=' \
-        '# figure guest=post variant=on io=1334 mmio=100 saved=5549' end
+        '# figure guest=post variant=on io=1334 mmio=100 saved=5549' \
+        '# figure guest=post variant=off insns=343263297' end
     run -0 ci/lab one --l0 ./l0 --table build/table
     run -0 cat build/table.csv build/table.rst
     golden lab-table

@@ -154,12 +154,12 @@ finish() {
     screen "$D/screen"
     ask "$D/status" "info status"
     ask "$D/registers" "info registers"
-    RUNS='' COMPLETED='' SAVED='' INSNS=''
+    RUNS='' COMPLETED='' SAVED=''
     case $VARIANT in
     on* | auto*)
         ask "$D/clusters" "info exit-clusters 1000"
-        runs=$(sed -n 's/.* exits, \([0-9]*\) runs, \([0-9]*\) completed, \([0-9]*\) exits saved, \([0-9]*\) instr.*/\1 \2 \3 \4/p' "$D/clusters")
-        read -r RUNS COMPLETED SAVED INSNS <<END
+        runs=$(sed -n 's/.* exits, \([0-9]*\) runs, \([0-9]*\) completed, \([0-9]*\) exits saved.*/\1 \2 \3/p' "$D/clusters")
+        read -r RUNS COMPLETED SAVED <<END
 $runs
 END
         ;;
@@ -192,11 +192,16 @@ END
     fi
 }
 
-# figures: a row of the table
+# figures: what was counted, for the table.  A trace costs instructions, so those
+# are only told without.
 figures() {
-    local traced=no
-    [ -z "$TRACE" ] || traced=yes
-    say "# figure guest=$GUEST variant=$VARIANT traced=$traced io=${IO:-} mmio=${MMIO:-} runs=$RUNS completed=$COMPLETED saved=$SAVED clustered_insns=$INSNS kvm_exits=$EXITS l1_insns=$CPU seconds=$SECS"
+    local text
+    if [ -n "$TRACE" ]; then
+        text="io=$IO mmio=$MMIO runs=$RUNS completed=$COMPLETED saved=$SAVED"
+    else
+        text="kvm_exits=$EXITS l1_insns=$CPU seconds=$SECS"
+    fi
+    say "# figure guest=$GUEST variant=$VARIANT $text"
 }
 
 # run GUEST VARIANT SECONDS WHERE PATTERN ARGS...: to where it says PATTERN
