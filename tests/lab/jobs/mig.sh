@@ -16,7 +16,7 @@ dirty() {
 
 syncs() {
     ask /t/migration 'info migrate'
-    sed -n 's/^dirty sync count: *//p' /t/migration
+    sed -n -E 's/.*(dirty_syncs=|dirty sync count: )([0-9]+).*/\2/p' /t/migration
 }
 
 # Three rounds of dirty pages, and then as many as are left
@@ -24,7 +24,11 @@ migrate() {
     local n
     mon 'migrate_set_parameter max-bandwidth 20M'
     mon 'migrate_set_parameter downtime-limit 1'
-    mon "migrate -d 'exec:cat >/t/state'"
+    ask /t/answer 'migrate -d "exec:cat >/t/state"'
+    if [ -s /t/answer ]; then
+        quote </t/answer
+        return 1
+    fi
     for _ in $(seq 100); do
         n=$(syncs)
         [ "${n:-0}" -lt 3 ] || break
@@ -36,7 +40,7 @@ migrate() {
         ! grep -q -E 'completed|failed' /t/migration || break
         usleep 50000
     done
-    say "# $GUEST $VARIANT: $(grep -E 'status|sync count|transferred' /t/migration | tr -s '\r\n\t ' ' ')"
+    say "# $GUEST $VARIANT: $(grep -i -E '^(migration )?status|dirty.sync' /t/migration | tr -s '\r\n\t ' ' ')"
     grep -q completed /t/migration
 }
 
