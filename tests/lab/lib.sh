@@ -67,7 +67,7 @@ ask() {
         usleep 20000
     done
     tail -c +$((had + 1)) /t/mon.log | tr -d '\r' |
-        grep -v -e "$ESC" -e '^0x1268' -e '^QEMU ' >"$out"
+        grep -v -e "$ESC" -e '^0x1268' -e '^QEMU ' -e '^(qemu) *$' >"$out"
 }
 
 # screen FILE: the text on it

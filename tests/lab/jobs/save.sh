@@ -14,13 +14,20 @@ for variant in $VARIANTS; do
     start save "$variant" -bios /g/dirty.bios -device pc-testdev \
         -drive file=/t/disk,format=qcow2,if=virtio
     check "save $variant: runs" await port '[a-p]{3}' 20
+    # Stopped, so that what it had said last is known.
+    mon stop
     ask /t/save 'savevm one'
     saved=$(tail -c 1 "$D/port")
     passes=$(wc -c <"$D/port")
+    mon cont
     await port "[a-p]{$((passes + 3))}" 20
+    mon stop
     ask /t/load 'loadvm one'
-    check "save $variant: savevm and loadvm say nothing" [ -z "$(cat /t/save /t/load)" ]
     passes=$(wc -c <"$D/port")
+    mon cont
+    cat /t/load >>/t/save
+    check "save $variant: savevm and loadvm say nothing" [ ! -s /t/save ]
+    quote </t/save
     check "save $variant: goes on" await port "[a-pB]{$((passes + 4))}" 20
     next=$(tail -c +$((passes + 1)) "$D/port" | head -c 1)
     check "save $variant: goes on from where it was saved ($saved to $next)" \
