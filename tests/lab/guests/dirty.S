@@ -1,5 +1,5 @@
 /*
- * Counts in 1024 pages from 8 MiB on, pass by pass for ever, with an exit in
+ * Counts in 512 pages from 8 MiB on, pass by pass for ever, with an exit in
  * front of each write and behind it.  After each pass it says a letter, the next
  * one of a to p, and 'B' for a page that isn't as the last pass had left it.
  *
@@ -9,7 +9,7 @@
 #include "micro.inc"
 
         .set    FIRST, 0x800000
-        .set    LAST, FIRST + 1024 * 4096
+        .set    LAST, FIRST + 512 * 4096
 
         begin
         protected_mode gdt_desc-_start

@@ -22,7 +22,7 @@ syncs() {
 # Three rounds of dirty pages, and then as many as are left
 migrate() {
     local n
-    mon 'migrate_set_parameter max-bandwidth 20M'
+    mon 'migrate_set_parameter max-bandwidth 50M'
     mon 'migrate_set_parameter downtime-limit 1'
     ask /t/answer 'migrate -d "exec:cat >/t/state"'
     if [ -s /t/answer ]; then
