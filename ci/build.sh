@@ -58,7 +58,7 @@ done
 # variants compile '../src/...' and share what ccache holds.
 case $variant in
 patched | asan | clang | fuzz) src=$SRC obj=$BUILD/$variant ;;
-pristine | topic-* | every) src=$BUILD/$variant.d/src obj=$BUILD/$variant.d/obj ;;
+pristine | topic-* | every | mutants) src=$BUILD/$variant.d/src obj=$BUILD/$variant.d/obj ;;
 *) usage_error "no variant '$variant'" ;;
 esac
 case $variant in
@@ -88,9 +88,13 @@ server)
 esac
 # Whether a commit builds and passes is known in a third of the time without
 # what makes it fast; the queue's tip is built and tested as it is used, too.
-[ "$variant" != every ] || args+=(-Doptimization=0 --disable-debug-info)
-# A commit links up to 300 programs anew: lld takes a third of ld's time.
-[ "$variant" != every ] || ! command -v ld.lld >/dev/null || args+=(--extra-ldflags=-fuse-ld=lld)
+# ci/mutants shares what ccache holds of these builds.
+case $variant in every | mutants)
+    args+=(-Doptimization=0 --disable-debug-info)
+    # A commit links up to 300 programs anew: lld takes a third of ld's time.
+    ! command -v ld.lld >/dev/null || args+=(--extra-ldflags=-fuse-ld=lld)
+    ;;
+esac
 # gcc warns of more with sanitizers, and not always rightly.
 [ "$variant" != asan ] || args+=(--enable-asan --enable-ubsan --disable-werror
     -Doptimization=1)
@@ -116,7 +120,7 @@ what="queue $(git -C "$src" rev-parse --short=12 'HEAD^{tree}')"
 case $variant in
 pristine) what="pristine base" ;;
 # A version of its own would configure each commit anew.
-every) what="some commit" ;;
+every | mutants) what="some commit" ;;
 esac
 version="qemu-thrift, $what"
 
@@ -143,9 +147,9 @@ for dir in "${firmware[@]}"; do
     mkdir -p "$obj/qemu-bundle${dir%/*}"
     ln -sfn "$dir" "$obj/qemu-bundle$dir"
 done
-if [ "$obj" = "$BUILD/$variant.d/obj" ] && [ "$variant" != every ]; then
-    ln -sfn "$variant.d/obj" "$BUILD/$variant"
-fi
+case $variant in
+pristine | topic-*) ln -sfn "$variant.d/obj" "$BUILD/$variant" ;;
+esac
 
 note "building $variant with $(nproc) jobs"
 progress="cat"

@@ -176,6 +176,15 @@ def peers():
                   for path in BUILD.glob("peer-*/qemu-system-x86_64"))
 
 
+def qtest_env(**more):
+    """The environment that meson gives to a qtest."""
+    return {"QTEST_QEMU_BINARY": "./qemu-system-x86_64",
+            "QTEST_QEMU_IMG": "./qemu-img",
+            "QTEST_QEMU_STORAGE_DAEMON_BINARY":
+                "./storage-daemon/qemu-storage-daemon",
+            "PYTHON": "/usr/bin/python3", **more}
+
+
 def qemu_package():
     """QEMU's own Python package, with qemu.machine and qemu.qmp."""
     path = str(BUILD / "src/python")
