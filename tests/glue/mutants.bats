@@ -1,0 +1,175 @@
+#!/usr/bin/env bats
+# ci/mutants: on a tiny queue, with a ninja that "builds" scripts as tests.
+
+load helper
+
+setup() {
+    tiny applied
+    fake_ninja
+    mutant one/count-all 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1'
+}
+
+# A unit test that is red if ram.c counts all, as it was when it was "built".
+fake_ninja() {
+    stub ninja <<'END'
+#!/bin/sh
+# ninja -C OBJ TARGET
+cd "$2" || exit 1
+echo "$3" >>targets
+if grep -q '^#error' ../src/migration/ram.c; then
+    printf 'FAILED: ram.c.o\nram.c:1: error: #error\n'
+    exit 1
+fi
+mkdir -p "$(dirname "$3")"
+cat >"$3" <<'EOT'
+#!/bin/sh
+case $* in *absent*) echo 1..0; exit 0 ;; esac
+if [ -n "$SKIPS" ]; then echo 'ok 1 # SKIP no such machine'; exit 0; fi
+EOT
+if grep -q 'n += 1;' ../src/migration/ram.c; then
+    printf 'echo "# ERROR: it counts all"\necho not ok 1\nexit 1\n' >>"$3"
+elif grep -q 'sleeps' ../src/migration/ram.c; then
+    printf 'sleep 1000\n' >>"$3"
+else
+    printf 'echo ok 1\n' >>"$3"
+fi
+chmod +x "$3"
+END
+}
+
+# mutant NAME OLD NEW [HEADER LINE...]: one for ram.c, as a file
+mutant() {
+    local name=$1 old=$2 new=$3
+    shift 3
+    [ $# -gt 0 ] || set -- 'Killed-by: unit test-ram -p /count'
+    mkdir -p "tests/mutants/${name%/*}"
+    sed -i "s/$old/$new/" build/src/migration/ram.c
+    {
+        printf '%s\n' 'Breaks: what is counted' "$@" ''
+        git -C build/src diff
+    } >"tests/mutants/$name.patch"
+    git -C build/src checkout -q -- .
+}
+
+clean() {
+    [ -z "$(git -C build/mutants.d/src status --porcelain)" ]
+}
+
+@test "mutants: one that a test finds is killed, and the sources are clean" {
+    run -0 ci/mutants one/count-all
+    says 'ok 1 - one/count-all: killed by unit test-ram -p /count'
+    says '# ERROR: it counts all'
+    clean
+    # only the test is built
+    [ "$(sort -u build/mutants.d/obj/targets)" = tests/unit/test-ram ]
+    # and its file is a name, too
+    run -0 ci/mutants tests/mutants/one/count-all.patch
+}
+
+@test "mutants: one that no test finds is a failure, and the end" {
+    mutant one/first-bit 'int count_dirty' 'int  count_dirty'
+    run -1 ci/mutants one/first-bit one/count-all
+    says 'not ok 1 - one/first-bit: survived'
+    says '# it breaks: what is counted'
+    [[ $output != *'ok 2'* ]]
+    run -1 ci/mutants --keep-going one/first-bit one/count-all
+    says 'not ok 1 - one/first-bit: survived'
+    says 'ok 2 - one/count-all: killed'
+    clean
+}
+
+@test "mutants: one that does not compile isn't killed" {
+    mutant one/broken '#include "qemu\/osdep.h"' '#error'
+    run -1 ci/mutants one/broken
+    says 'not ok 1 - one/broken: does not compile: ram.c:1: error: #error'
+    clean
+}
+
+@test "mutants: one that no longer applies is named, also if it's not chosen" {
+    sed -i 's/n += ctpopl/m += ctpopl/' tests/mutants/one/count-all.patch
+    run -1 ci/mutants --all
+    says 'not ok 1 - one/count-all: no longer applies: error: migration/ram.c: patch does not apply'
+    mutant two/count-all 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' \
+        'Killed-by: glue absent'
+    run -1 ci/mutants --keep-going --seed 1
+    says '- all 2 mutants apply'
+}
+
+@test "mutants: a test that is red, absent or skipped without the mutant" {
+    mutant one/absent 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' \
+        'Killed-by: unit test-ram -p /absent'
+    run -1 ci/mutants one/absent
+    says 'not ok 1 - one/absent: the test has no such case'
+    SKIPS=1 run -0 ci/mutants one/count-all
+    says 'ok 1 - one/count-all # SKIP no such machine'
+    sed -i 's/n += ctpopl(map.BIT_WORD(i).)/n += 1/' build/src/migration/ram.c
+    git -C build/src commit -qam x
+    mutant one/other 'int bits' 'int  bits'
+    run -1 ci/mutants one/other
+    says 'not ok 1 - one/other: red without the mutant, too'
+}
+
+@test "mutants: an equivalent one is only looked at" {
+    mutant one/same 'int count_dirty' 'int  count_dirty' \
+        'Equivalent: a blank more'
+    run -0 ci/mutants one/same
+    says 'ok 1 - one/same: equivalent: a blank more'
+    [ ! -e build/mutants.d/obj/targets ]
+}
+
+@test "mutants: a handful is the same for the same seed, and says it" {
+    for i in 1 2 3 4 5 6 7 8 9; do
+        mutant "two/n$i" 'n += ctpopl(map.BIT_WORD(i).)' "n += 1; \/* $i *\/"
+    done
+    run -0 ci/mutants --seed monday
+    says '# seed monday: ci/mutants --seed monday'
+    says '1..6'
+    says 'ok 6 - all 10 mutants apply'
+    first=$(grep '^ok' <<<"$output")
+    run -0 ci/mutants --seed monday
+    [ "$first" = "$(grep '^ok' <<<"$output")" ]
+    run -0 ci/mutants --seed tuesday
+    [ "$first" != "$(grep '^ok' <<<"$output")" ]
+    run -0 ci/mutants
+    says "seed $(git -C build/src rev-parse 'queue^{tree}')"
+}
+
+@test "mutants: an interrupted run leaves nothing behind" {
+    mutant one/sleeps 'int i, n = 0;' 'int i, n = 0; \/* sleeps *\/'
+    ci/mutants one/sleeps &
+    pid=$!
+    for _ in {1..100}; do
+        grep -qs sleeps build/mutants.d/src/migration/ram.c && break
+        sleep 0.1
+    done
+    sleep 0.5
+    kill -TERM $pid
+    status=0
+    wait $pid || status=$?
+    [ "$status" = 1 ]
+    clean
+}
+
+@test "mutants: wrong use is said in one line" {
+    run -2 ci/mutants one/nothing
+    says "mutants: error: no mutant 'one/nothing': see ci/mutants --list"
+    run -2 ci/mutants --topic three
+    says "no mutants of topic 'three'; there are those of one"
+    run -2 ci/mutants --all --topic one
+    run -2 ci/mutants --all one/count-all
+    says 'but not two of them'
+    run -0 ci/mutants --help
+    says 'ci/mutants --all'
+}
+
+@test "mutants: a file that is out of order is named" {
+    printf 'Breaks: a\nKilled-by: hope\n\n+++ b/x\n' >tests/mutants/one/bad.patch
+    run -1 ci/mutants --list
+    says "one/bad: Killed-by is one of unit, qtest, lab, glue, and a name"
+    printf 'Braeks: a\n\n+++ b/x\n' >tests/mutants/one/bad.patch
+    run -1 ci/mutants --list
+    says "one/bad: 'Braeks: a' is no header line"
+    printf 'Breaks: a\nKilled-by: unit x\n\n+++ b/tests/x\n' >tests/mutants/one/bad.patch
+    run -1 ci/mutants --list
+    says 'one/bad: has to be a diff, and not of a test'
+}
