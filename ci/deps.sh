@@ -13,12 +13,14 @@ examples:
   ci/deps.sh --profile lean       the quick build
   ci/deps.sh --tests              also what ci/check needs
   ci/deps.sh --bench              also what ci/bench needs
+  ci/deps.sh --hosts              also what ci/hosts.sh needs
   ci/deps.sh --print              only name the missing packages
 
 options:
   --profile server|lean   features to build with (default: server)
   --tests                 add the packages of the tests
   --bench                 add the packages of the benches
+  --hosts                 add the packages of tests for other hosts
   --print                 print what is missing, install nothing
 
 Exit status: 0 all there (or installed), 1 something is missing, 2 wrong use.
@@ -39,6 +41,7 @@ while [ $# -gt 0 ]; do
         ;;
     --tests) groups+=' test' ;;
     --bench) groups+=' bench' ;;
+    --hosts) groups+=' hosts' ;;
     --print) print=1 ;;
     *) usage_error "unknown option '$1'" ;;
     esac
