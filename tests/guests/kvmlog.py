@@ -1,0 +1,266 @@
+#!/usr/bin/python3
+"""What QEMU does with KVM's dirty logs and memory slots.
+
+A shim between QEMU and KVM (kvmshim.c) checks that KVM_CLEAR_DIRTY_LOG only
+names pages that KVM_GET_DIRTY_LOG has reported since logging began, also where
+logging has begun before and was stopped by a cancelled migration or at the
+end of a measurement of the dirty rate, and also on a KVM without
+KVM_DIRTY_LOG_INITIALLY_SET, as it is on x86 before Linux 5.7 and elsewhere.
+A guest (slowwriter.S) dirties a page each millisecond meanwhile, and its RAM
+has to be the same on both sides of the migration.
+
+With few memory slots, a DIMM is refused or accepted; QEMU must not end.
+Output is TAP.
+
+Exit status: 0 all right, 1 something was not, 2 wrong use.
+"""
+import contextlib
+import functools
+import pathlib
+import re
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
+# pylint: disable=wrong-import-position
+from series import BUILD  # noqa: E402
+from tool import (  # noqa: E402
+    Parser, Wrong, binary, comment, machine, no_guest, no_kvm, no_qemu,
+    run_main, tap, wait_until)
+
+EXAMPLES = """examples:
+  tests/guests/kvmlog.py                      the patched build
+  tests/guests/kvmlog.py --variant pristine   stock QEMU
+  tests/guests/kvmlog.py --only cancel
+"""
+MIB = 1 << 20
+GIB = 1 << 30
+# x-clear-bitmap-shift: chunks of 64 pages, so that many are cleared
+CHUNK_SHIFT = 6
+
+
+class Shimmed:
+    """A QEMU with the shim below it, and what the shim reports."""
+
+    def __init__(self, stack, variant, tmp, name, args, **env):
+        self.out = pathlib.Path(tmp, f"{name}.shim")
+        self.serial = pathlib.Path(tmp, f"{name}.serial")
+        wrapper = ["env", f"LD_PRELOAD={BUILD / 'guests/kvmshim.so'}",
+                   f"KVMSHIM_OUT={self.out}",
+                   *(f"KVMSHIM_{key}={value}" for key, value in env.items())]
+        self.vm = machine(binary(variant), [
+            "-accel", "kvm", "-cpu", "qemu64,kvmclock=off", "-nodefaults",
+            "-display", "none", *args], base_temp_dir=tmp, wrapper=wrapper)
+        self.vm.launch()
+        stack.callback(functools.partial(self.vm.shutdown, hard=True))
+
+    def report(self, pattern):
+        """What the shim reported so far."""
+        return re.findall(pattern, self.out.read_text(encoding="utf-8"), re.M)
+
+    def status(self, query="query-migrate"):
+        """The status of a migration, or of what is asked for."""
+        return self.vm.cmd(query).get("status")
+
+    def wait_status(self, wanted, query="query-migrate"):
+        """Until it is that."""
+        wait_until(lambda: self.status(query) == wanted, 60,
+                   lambda: f"{query}: {self.vm.cmd(query)}")
+
+
+def writer(stack, variant, tmp, name, *args, **env):
+    """A QEMU with slowwriter."""
+    qemu = Shimmed(stack, variant, tmp, name, [
+        "-machine", "pc-i440fx-10.2", "-m", "96M", "-vga", "std",
+        "-global", f"migration.x-clear-bitmap-shift={CHUNK_SHIFT}",
+        "-chardev", f"file,id=serial,path={tmp}/{name}.serial",
+        "-serial", "chardev:serial", "-snapshot", "-drive",
+        f"file={BUILD / 'guests/slowwriter'},if=ide,format=raw", *args],
+                   **env)
+    return qemu
+
+
+def wait_writes(qemu, turns):
+    """Until it has stored so often (times 256)."""
+    want = len(qemu.serial.read_bytes()) + turns
+    wait_until(lambda: len(qemu.serial.read_bytes()) >= want, 60,
+               "the guest does not store")
+
+
+def cancel(source):
+    """A migration that had some rounds, cancelled."""
+    source.vm.cmd("migrate-set-parameters", max_bandwidth=5000000,
+                  downtime_limit=1)
+    source.vm.cmd("migrate", uri="exec:cat >/dev/null")
+    wait_until(lambda: source.vm.cmd("query-migrate").get("ram", {})
+               .get("dirty-sync-count", 0) >= 2, 60, "no second round")
+    source.vm.cmd("migrate_cancel")
+    source.wait_status("cancelled")
+
+
+def dirty_rate(source):
+    """A measurement of the dirty rate by bitmap."""
+    source.vm.cmd("calc-dirty-rate", calc_time=1, mode="dirty-bitmap")
+    source.wait_status("measured", "query-dirty-rate")
+    if not source.vm.cmd("query-dirty-rate")["dirty-rate"]:
+        raise Wrong("a guest that writes has a dirty rate of 0")
+
+
+def nothing(_):
+    """Nothing comes before the migration."""
+
+
+def picture(qemu, tmp):
+    """What a display shows; looking clears the frame buffer's log."""
+    path = pathlib.Path(tmp, "screen.ppm")
+    qemu.vm.cmd("screendump", filename=str(path))
+    return path.read_bytes()
+
+
+def memory(qemu, tmp):
+    """RAM, without the first MiB, in which firmware and devices write."""
+    path = pathlib.Path(tmp, "ram")
+    qemu.vm.cmd("pmemsave", val=MIB, size=95 * MIB, filename=str(path))
+    return path.read_bytes()
+
+
+def different(one, other):
+    """Pages that are not the same."""
+    return [i for i in range(0, len(one), 4096)
+            if one[i:i + 4096] != other[i:i + 4096]]
+
+
+def migrate_after(variant, tmp, before, hide, display):
+    """Something that starts and stops logging, then a migration."""
+    with contextlib.ExitStack() as stack:
+        source = writer(stack, variant, tmp, "source",
+                        HIDE="1" if hide else "")
+        wait_writes(source, 2)
+        before(source)
+        target = writer(stack, variant, tmp, "target", "-S", "-incoming",
+                        f"unix:{tmp}/migrate", HIDE="")
+        source.vm.cmd("migrate-set-parameters", max_bandwidth=15000000,
+                      downtime_limit=20)
+        source.vm.cmd("migrate", uri=f"unix:{tmp}/migrate")
+        shots = 0
+        while source.status() not in ("completed", "failed"):
+            if display:
+                picture(source, tmp)
+                shots += 1
+        source.wait_status("completed")
+        target.wait_status("completed")
+        wrong = different(memory(source, tmp), memory(target, tmp))
+        screens = picture(source, tmp) == picture(target, tmp)
+        source.vm.shutdown()
+        rounds = source.report(r"^sum gets (\d+) clears (\d+) cleared (\d+)")
+        bad = source.report(r"^BAD .*")
+        comment(f"gets, clears, pages cleared: {' '.join(rounds[-1])}; "
+                f"{shots} screendumps")
+        if bad:
+            comment("\n".join(bad[-3:]))
+            raise Wrong(f"{len(bad)} times was a page cleared that no GET had "
+                        f"reported; {len(wrong)} pages differ on the target")
+        if wrong or not screens:
+            raise Wrong(f"{len(wrong)} pages differ on the target, screens "
+                        f"are {'' if screens else 'not '}the same")
+        if not int(rounds[-1][1]):
+            raise Wrong("no log was cleared")
+
+
+def logging_memory(variant, tmp):
+    """Anonymous memory that is left of a log of a large guest."""
+    size = 256
+    with contextlib.ExitStack() as stack:
+        source = Shimmed(stack, variant, tmp, "large", [
+            "-machine", "pc-i440fx-10.2,memory-backend=m", "-m", f"{size}G",
+            "-object", f"memory-backend-ram,id=m,size={size}G,reserve=off",
+            "-cpu", "qemu64,kvmclock=off,host-phys-bits=on",
+            "-vga", "none", "-S"], HIDE="")
+
+        def anonymous():
+            path = pathlib.Path(f"/proc/{source.vm.get_pid()}/smaps_rollup")
+            return int(re.search(r"^Anonymous: +(\d+)",
+                                 path.read_text(encoding="ascii"),
+                                 re.M).group(1)) * 1024
+
+        before = anonymous()
+        source.vm.cmd("calc-dirty-rate", calc_time=1, mode="dirty-bitmap")
+        source.wait_status("measured", "query-dirty-rate")
+        # Logging stops only when the VM runs
+        source.vm.cmd("cont")
+        source.vm.cmd("stop")
+        left = anonymous() - before
+        comment(f"{left / MIB:.1f} MiB more after a log of {size} GiB, whose "
+                f"bitmap has {size // 32} MiB")
+        if left > size * MIB // 64:
+            raise Wrong("a slot's bitmap is kept when its log ends")
+
+
+def dimm(variant, tmp, slots):
+    """Plug a DIMM of 256 GiB.  Returns: whether it was refused"""
+    with contextlib.ExitStack() as stack:
+        qemu = Shimmed(stack, variant, tmp, f"dimm-{slots}", [
+            "-machine", "pc-i440fx-10.2", "-m", "1G,slots=4,maxmem=600G",
+            "-cpu", "qemu64,kvmclock=off,host-phys-bits=on", "-S"],
+                       SLOTS=slots)
+        qemu.vm.cmd("object-add", qom_type="memory-backend-ram", id="m",
+                    size=256 * GIB, reserve=False)
+        answer = qemu.vm.qmp("device_add", driver="pc-dimm", id="d",
+                             memdev="m")
+        # It may end a little later
+        qemu.vm.cmd("query-status")
+        used = len(set(qemu.report(r"^region (\w+) pages [1-9]")))
+        comment(f"{slots} slots, {used} used: {answer}")
+        return "error" in answer
+
+
+def few_slots(variant, tmp):
+    """A DIMM takes one slot: there is a number of them with which it just is
+    not refused any more, and QEMU ends with none."""
+    refused = []
+    for slots in range(5, 13):
+        try:
+            refused.append(dimm(variant, tmp, slots))
+        except Exception as err:  # pylint: disable=broad-except
+            raise Wrong(f"with {slots} slots: {err}") from err
+    if refused != sorted(refused, reverse=True) or len(set(refused)) != 2:
+        raise Wrong(f"refused: {refused}")
+
+
+def cases():
+    """Name: (function of variant and tmp, title)."""
+    table = {}
+    for name, before, display in (("nothing", nothing, False),
+                                  ("cancel", cancel, False),
+                                  ("rate", dirty_rate, False),
+                                  ("display", cancel, True)):
+        for hide in (True, False):
+            title = f"migrate after {name}, " \
+                f"{'no ' if hide else ''}INITIALLY_SET"
+            table[name + ("-hidden" if hide else "")] = (
+                functools.partial(migrate_after, before=before, hide=hide,
+                                  display=display), title)
+    table["memory"] = logging_memory, "a slot's bitmap goes with its log"
+    table["slots"] = few_slots, "a DIMM and few slots"
+    return table
+
+
+def main():
+    """Some or all of them."""
+    table = cases()
+    parser = Parser(EXAMPLES, __doc__)
+    parser.add_argument("--variant", default="patched",
+                        help="(default: patched)")
+    parser.add_argument("--only", action="append", choices=table,
+                        help="only this case, can be repeated")
+    opts = parser.parse_args()
+    parser.refuse(no_kvm(), no_qemu(binary(opts.variant)),
+                  no_guest("kvmshim.so"), no_guest("slowwriter"))
+    with tempfile.TemporaryDirectory() as tmp:
+        return tap([(functools.partial(table[name][0], opts.variant, tmp),
+                     f"{table[name][1]}, {opts.variant}")
+                    for name in opts.only or table])
+
+
+if __name__ == "__main__":
+    run_main(main)

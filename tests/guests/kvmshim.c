@@ -1,0 +1,197 @@
+/*
+ * Another KVM, for LD_PRELOAD: one without KVM_DIRTY_LOG_INITIALLY_SET or with
+ * few memory slots.  And a look at what KVM is asked to clear of its logs.
+ *
+ *   KVMSHIM_HIDE    not empty: KVM_DIRTY_LOG_INITIALLY_SET is not offered
+ *   KVMSHIM_SLOTS   what KVM_CAP_NR_MEMSLOTS is said to be
+ *   KVMSHIM_OUT     a file to report to
+ *
+ * KVM_CLEAR_DIRTY_LOG may only name pages that a KVM_GET_DIRTY_LOG reported
+ * since logging began or since they were last cleared: KVM forgets of others that
+ * they were written.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <linux/kvm.h>
+
+#define PAGE        4096
+#define SPACES      2
+#define SLOTS       1024
+/* In headers since Linux 6.8; it begins like KVM_SET_USER_MEMORY_REGION's */
+#define SET_REGION2 0x40a0ae49u
+
+typedef struct Slot {
+    uint64_t npages;
+    uint32_t flags;
+    uint8_t *reported;
+} Slot;
+
+static Slot slots[SPACES][SLOTS];
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t gets, clears, cleared;
+static int (*real_ioctl)(int fd, unsigned long request, ...);
+static FILE *out;
+
+static void __attribute__((constructor)) start(void)
+{
+    const char *path = getenv("KVMSHIM_OUT");
+
+    real_ioctl = (int (*)(int, unsigned long, ...))dlsym(RTLD_NEXT, "ioctl");
+    out = path ? fopen(path, "a") : NULL;
+    if (out) {
+        setvbuf(out, NULL, _IOLBF, 0);
+    }
+}
+
+static void __attribute__((destructor)) finish(void)
+{
+    if (out) {
+        fprintf(out, "sum gets %llu clears %llu cleared %llu\n",
+                (unsigned long long)gets, (unsigned long long)clears,
+                (unsigned long long)cleared);
+    }
+}
+
+static bool bit(const void *bitmap, uint64_t i)
+{
+    return ((const uint8_t *)bitmap)[i / 8] >> i % 8 & 1;
+}
+
+static Slot *find(uint32_t id)
+{
+    uint32_t space = id >> 16, slot = id & 0xffff;
+
+    if (space >= SPACES || slot >= SLOTS) {
+        fprintf(stderr, "kvmshim: slot %u of space %u\n", slot, space);
+        abort();
+    }
+    return &slots[space][slot];
+}
+
+static void region(const struct kvm_userspace_memory_region *r)
+{
+    Slot *slot = find(r->slot);
+    uint64_t npages = r->memory_size / PAGE;
+    bool logs = r->flags & KVM_MEM_LOG_DIRTY_PAGES;
+
+    if (npages != slot->npages ||
+        (logs && !(slot->flags & KVM_MEM_LOG_DIRTY_PAGES))) {
+        free(slot->reported);
+        slot->reported = calloc(1, npages / 8 + 8);
+    }
+    slot->npages = npages;
+    slot->flags = r->flags;
+    if (out) {
+        fprintf(out, "region %#x pages %llu log %d\n", r->slot,
+                (unsigned long long)npages, logs);
+    }
+}
+
+static void got(const struct kvm_dirty_log *log)
+{
+    Slot *slot = find(log->slot);
+
+    gets++;
+    for (uint64_t i = 0; i < (slot->npages + 7) / 8; i++) {
+        slot->reported[i] |= ((const uint8_t *)log->dirty_bitmap)[i];
+    }
+}
+
+static void clear(int fd, const struct kvm_clear_dirty_log *c)
+{
+    Slot *slot = find(c->slot);
+    uint8_t *now = calloc(1, slot->npages / 8 + 8);
+    struct kvm_dirty_log log = { .slot = c->slot, .dirty_bitmap = now };
+    uint64_t unknown = 0, lost = 0;
+    /* It changes nothing where logs are cleared by hand */
+    bool known = !real_ioctl(fd, KVM_GET_DIRTY_LOG, &log);
+
+    clears++;
+    for (uint32_t i = 0; i < c->num_pages; i++) {
+        uint64_t page = c->first_page + i;
+
+        if (!bit(c->dirty_bitmap, i)) {
+            continue;
+        }
+        cleared++;
+        if (page >= slot->npages || !bit(slot->reported, page)) {
+            unknown++;
+            lost += known && page < slot->npages && bit(now, page);
+        } else {
+            slot->reported[page / 8] &= ~(1 << page % 8);
+        }
+    }
+    free(now);
+    if (unknown && out) {
+        fprintf(out, "BAD slot %#x pages from %llu: %llu that no GET "
+                "reported, %llu of them dirty\n", c->slot,
+                (unsigned long long)c->first_page,
+                (unsigned long long)unknown, (unsigned long long)lost);
+    }
+}
+
+static int extension(int fd, unsigned long request, long which)
+{
+    const char *limit = getenv("KVMSHIM_SLOTS"), *hide = getenv("KVMSHIM_HIDE");
+    int r = real_ioctl(fd, request, which);
+
+    if (which == KVM_CAP_NR_MEMSLOTS && limit) {
+        return atoi(limit);
+    }
+    if (which == KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 && r > 0) {
+        r &= hide && *hide ? ~KVM_DIRTY_LOG_INITIALLY_SET : ~0;
+        if (out) {
+            fprintf(out, "protect %#x\n", r);
+        }
+    }
+    return r;
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list ap;
+    void *arg;
+    int r;
+
+    va_start(ap, request);
+    arg = va_arg(ap, void *);
+    va_end(ap);
+
+    /* Some pass it as a signed int */
+    switch ((uint32_t)request) {
+    case (uint32_t)KVM_CHECK_EXTENSION:
+        return extension(fd, request, (long)arg);
+    case (uint32_t)KVM_SET_USER_MEMORY_REGION:
+    case SET_REGION2:
+        pthread_mutex_lock(&mutex);
+        region(arg);
+        r = real_ioctl(fd, request, arg);
+        break;
+    case (uint32_t)KVM_GET_DIRTY_LOG:
+        pthread_mutex_lock(&mutex);
+        r = real_ioctl(fd, request, arg);
+        if (!r) {
+            got(arg);
+        }
+        break;
+    case (uint32_t)KVM_CLEAR_DIRTY_LOG:
+        pthread_mutex_lock(&mutex);
+        clear(fd, arg);
+        r = real_ioctl(fd, request, arg);
+        break;
+    default:
+        return real_ioctl(fd, request, arg);
+    }
+    pthread_mutex_unlock(&mutex);
+    return r;
+}

@@ -1,0 +1,79 @@
+/*
+ * A boot sector that dirties few pages: each 2^SLOWWRITER_TICKS ticks of the TSC
+ * it stores a counter to a random page of SLOWWRITER_PAGES from 16 MiB on, all of
+ * which it has touched before, and to a pixel of a linear frame buffer, if
+ * there is a VGA with Bochs's extensions at 00:02.0.  It sends a '.' to the
+ * serial port before it begins, and after each 256 stores.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+#include "modes.inc"
+
+        .macro  vbe index, value
+        movw    $0x1ce, %dx
+        movw    $\index, %ax
+        outw    %ax, %dx
+        incl    %edx
+        movw    $\value, %ax
+        outw    %ax, %dx
+        .endm
+
+        boot_sector
+        movl    $0x80001010, %eax       /* 00:02.0, BAR 0 */
+        movw    $0xcf8, %dx
+        outl    %eax, %dx
+        movw    $0xcfc, %dx
+        inl     %dx, %eax
+        andl    $~15, %eax
+        movl    %eax, %edi
+        incl    %eax
+        testl   $~15, %eax
+        jz      touch                   /* no device: all ones */
+        vbe     4, 0                    /* 640 x 480 x 32 */
+        vbe     1, 640
+        vbe     2, 480
+        vbe     3, 32
+        vbe     4, 0x41
+touch:
+        movl    $0x1000000, %ebx
+1:      movl    %ebx, (%ebx)
+        addl    $4096, %ebx
+        cmpl    $(0x1000000 + SLOWWRITER_PAGES * 4096), %ebx
+        jb      1b
+        xorl    %ebp, %ebp              /* stores so far */
+        movl    $12345, %esi            /* the state of the generator */
+loop:
+        testl   $0xff, %ebp
+        jnz     2f
+        movw    $0x3f8, %dx
+        movb    $'.', %al
+        outb    %al, %dx
+2:
+        imull   $1664525, %esi, %esi
+        addl    $1013904223, %esi
+        movl    %esi, %ebx
+        shrl    $8, %ebx
+        movl    %ebx, %ecx
+        andl    $(SLOWWRITER_PAGES - 1), %ebx
+        shll    $12, %ebx
+        incl    %ebp
+        movl    %ebp, 0x1000004(%ebx)
+        testl   %edi, %edi
+        jz      3f
+        andl    $0xffffc, %ecx          /* the first MiB of the picture */
+        movl    %esi, (%edi, %ecx)
+3:
+        rdtsc
+        movl    %eax, %ecx
+4:      pause
+        rdtsc
+        subl    %ecx, %eax
+        shrl    $SLOWWRITER_TICKS, %eax
+        jz      4b
+        jmp     loop
+
+        .align 8
+        descriptor_table
+
+        .org    510
+        .word   0xaa55
