@@ -316,8 +316,7 @@ class DirtyMaps(Experiment):
     FILE = re.compile(r"^ok \d+ .*/(read|write)-1g.txt$", re.M)
     LINE = re.compile(r"^# sync +(\S+ \S+) (.{18}) +\d+ dirty +"
                       r"bytemap +([\d.]+) us +flat +([\d.]+) us +"
-                      r"map +([\d.]+) us \(([\d.]+)-([\d.]+)\).*"
-                      r"runs +([\d.]+) us", re.M)
+                      r"map +([\d.]+) us \(([\d.]+)-([\d.]+)\)", re.M)
 
     def commands(self, full):
         bench = str(PATCHED / "tests/bench/dirty-memory-bench")
@@ -342,12 +341,12 @@ class DirtyMaps(Experiment):
     @staticmethod
     def one_line(case, times):
         """Rows of a line."""
-        byte, flat, middle, least, most, runs = map(float, times)
+        byte, flat, middle, least, most = map(float, times)
         return [{"case": case, "variant": variant, "value": value,
                  "unit": "us"}
                 for variant, value in (("bytemap", byte), ("flat", flat),
                                        ("map", middle), ("map", least),
-                                       ("map", most), ("runs", runs))]
+                                       ("map", most))]
 
     def in_table(self, case):
         return case.startswith("512 MiB")
