@@ -167,33 +167,51 @@ def migrate_after(variant, tmp, before, hide, display):
             raise Wrong("no log was cleared")
 
 
+def of_size(stack, variant, tmp, size):
+    """A QEMU of so many GiB of which nothing was ever touched."""
+    return Shimmed(stack, variant, tmp, f"size-{size}", [
+        "-machine", "pc-i440fx-10.2,memory-backend=m", "-m", f"{size}G",
+        "-object", f"memory-backend-ram,id=m,size={size}G,reserve=off",
+        "-cpu", "qemu64,kvmclock=off,host-phys-bits=on", "-vga", "none", "-S"],
+                   HIDE="")
+
+
+def anonymous(qemu):
+    """Its anonymous memory that is there, in bytes."""
+    path = pathlib.Path(f"/proc/{qemu.vm.get_pid()}/smaps_rollup")
+    return int(re.search(r"^Anonymous: +(\d+)",
+                         path.read_text(encoding="ascii"),
+                         re.M).group(1)) * 1024
+
+
 def logging_memory(variant, tmp):
     """Anonymous memory that is left of a log of a large guest."""
     size = 256
     with contextlib.ExitStack() as stack:
-        source = Shimmed(stack, variant, tmp, "large", [
-            "-machine", "pc-i440fx-10.2,memory-backend=m", "-m", f"{size}G",
-            "-object", f"memory-backend-ram,id=m,size={size}G,reserve=off",
-            "-cpu", "qemu64,kvmclock=off,host-phys-bits=on",
-            "-vga", "none", "-S"], HIDE="")
-
-        def anonymous():
-            path = pathlib.Path(f"/proc/{source.vm.get_pid()}/smaps_rollup")
-            return int(re.search(r"^Anonymous: +(\d+)",
-                                 path.read_text(encoding="ascii"),
-                                 re.M).group(1)) * 1024
-
-        before = anonymous()
+        source = of_size(stack, variant, tmp, size)
+        before = anonymous(source)
         source.vm.cmd("calc-dirty-rate", calc_time=1, mode="dirty-bitmap")
         source.wait_status("measured", "query-dirty-rate")
-        # Logging stops only when the VM runs
+        # Only when the VM goes on does the log end
         source.vm.cmd("cont")
         source.vm.cmd("stop")
-        left = anonymous() - before
+        left = anonymous(source) - before
         comment(f"{left / MIB:.1f} MiB more after a log of {size} GiB, whose "
                 f"bitmap has {size // 32} MiB")
         if left > size * MIB // 64:
             raise Wrong("a slot's bitmap is kept when its log ends")
+
+
+def map_memory(variant, tmp):
+    """Anonymous memory that a guest takes for being large."""
+    size = 256
+    with contextlib.ExitStack() as stack:
+        small, large = (anonymous(of_size(stack, variant, tmp, gib))
+                        for gib in (1, 1 + size))
+        comment(f"{(large - small) / MIB:.1f} MiB more for {size} GiB more, a "
+                f"bitmap of which has {size // 32} MiB")
+        if large - small > size * MIB // 16:
+            raise Wrong("there are dirty maps of clients that don't log")
 
 
 def dimm(variant, tmp, slots):
@@ -241,6 +259,7 @@ def cases():
                 functools.partial(migrate_after, before=before, hide=hide,
                                   display=display), title)
     table["memory"] = logging_memory, "a slot's bitmap goes with its log"
+    table["maps"] = map_memory, "no dirty map for who doesn't log"
     table["slots"] = few_slots, "a DIMM and few slots"
     return table
 
