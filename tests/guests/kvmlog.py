@@ -47,7 +47,7 @@ class Shimmed:
         self.serial = pathlib.Path(tmp, f"{name}.serial")
         wrapper = ["env", f"LD_PRELOAD={BUILD / 'guests/kvmshim.so'}",
                    f"KVMSHIM_OUT={self.out}",
-                   *(f"KVMSHIM_{key}={value}" for key, value in env.items())]
+                   *(f"{key}={value}" for key, value in env.items())]
         self.vm = machine(binary(variant), [
             "-accel", "kvm", "-cpu", "qemu64,kvmclock=off", "-nodefaults",
             "-display", "none", *args], base_temp_dir=tmp, wrapper=wrapper)
@@ -134,11 +134,11 @@ def migrate_after(variant, tmp, before, hide, display):
     """Something that starts and stops logging, then a migration."""
     with contextlib.ExitStack() as stack:
         source = writer(stack, variant, tmp, "source",
-                        HIDE="1" if hide else "")
+                        KVMSHIM_HIDE="1" if hide else "")
         wait_writes(source, 2)
         before(source)
         target = writer(stack, variant, tmp, "target", "-S", "-incoming",
-                        f"unix:{tmp}/migrate", HIDE="")
+                        f"unix:{tmp}/migrate")
         source.vm.cmd("migrate-set-parameters", max_bandwidth=15000000,
                       downtime_limit=20)
         source.vm.cmd("migrate", uri=f"unix:{tmp}/migrate")
@@ -167,13 +167,14 @@ def migrate_after(variant, tmp, before, hide, display):
             raise Wrong("no log was cleared")
 
 
-def of_size(stack, variant, tmp, size):
+def of_size(stack, variant, tmp, size, **env):
     """A QEMU of so many GiB of which nothing was ever touched."""
     return Shimmed(stack, variant, tmp, f"size-{size}", [
         "-machine", "pc-i440fx-10.2,memory-backend=m", "-m", f"{size}G",
-        "-object", f"memory-backend-ram,id=m,size={size}G,reserve=off",
+        # Not anonymous: what firmware touches is not counted
+        "-object", f"memory-backend-memfd,id=m,size={size}G,reserve=off",
         "-cpu", "qemu64,kvmclock=off,host-phys-bits=on", "-vga", "none", "-S"],
-                   HIDE="")
+                   **env)
 
 
 def anonymous(qemu):
@@ -188,7 +189,9 @@ def logging_memory(variant, tmp):
     """Anonymous memory that is left of a log of a large guest."""
     size = 256
     with contextlib.ExitStack() as stack:
-        source = of_size(stack, variant, tmp, size)
+        # What is large goes back to the system when it's freed
+        source = of_size(stack, variant, tmp, size,
+                         MALLOC_MMAP_THRESHOLD_=1048576)
         before = anonymous(source)
         source.vm.cmd("calc-dirty-rate", calc_time=1, mode="dirty-bitmap")
         source.wait_status("measured", "query-dirty-rate")
@@ -220,7 +223,7 @@ def dimm(variant, tmp, slots):
         qemu = Shimmed(stack, variant, tmp, f"dimm-{slots}", [
             "-machine", "pc-i440fx-10.2", "-m", "1G,slots=4,maxmem=600G",
             "-cpu", "qemu64,kvmclock=off,host-phys-bits=on", "-S"],
-                       SLOTS=slots)
+                       KVMSHIM_SLOTS=slots)
         qemu.vm.cmd("object-add", qom_type="memory-backend-ram", id="m",
                     size=256 * GIB, reserve=False)
         answer = qemu.vm.qmp("device_add", driver="pc-dimm", id="d",

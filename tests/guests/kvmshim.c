@@ -84,10 +84,10 @@ static void region(const struct kvm_userspace_memory_region *r)
     uint64_t npages = r->memory_size / PAGE;
     bool logs = r->flags & KVM_MEM_LOG_DIRTY_PAGES;
 
-    if (npages != slot->npages ||
-        (logs && !(slot->flags & KVM_MEM_LOG_DIRTY_PAGES))) {
+    if (!logs || npages != slot->npages ||
+        !(slot->flags & KVM_MEM_LOG_DIRTY_PAGES)) {
         free(slot->reported);
-        slot->reported = calloc(1, npages / 8 + 8);
+        slot->reported = logs ? calloc(1, npages / 8 + 8) : NULL;
     }
     slot->npages = npages;
     slot->flags = r->flags;
@@ -102,7 +102,7 @@ static void got(const struct kvm_dirty_log *log)
     Slot *slot = find(log->slot);
 
     gets++;
-    for (uint64_t i = 0; i < (slot->npages + 7) / 8; i++) {
+    for (uint64_t i = 0; slot->reported && i < (slot->npages + 7) / 8; i++) {
         slot->reported[i] |= ((const uint8_t *)log->dirty_bitmap)[i];
     }
 }
@@ -124,7 +124,8 @@ static void clear(int fd, const struct kvm_clear_dirty_log *c)
             continue;
         }
         cleared++;
-        if (page >= slot->npages || !bit(slot->reported, page)) {
+        if (!slot->reported || page >= slot->npages ||
+            !bit(slot->reported, page)) {
             unknown++;
             lost += known && page < slot->npages && bit(now, page);
         } else {

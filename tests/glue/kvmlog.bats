@@ -1,0 +1,30 @@
+#!/usr/bin/env bats
+# tests/guests/kvmlog.py with the QEMU that ci/mutants names; the stage guest
+# has it with that of build/patched.
+
+setup() {
+    [ -n "${THRIFT_QEMU:-}" ] || skip "the stage guest runs it"
+    [ -w /dev/kvm ] || skip "no usable /dev/kvm"
+    cd "$(dirname "$BATS_TEST_FILENAME")/../.." || return 1
+    tests/guests/make.sh
+}
+
+kvmlog() {
+    tests/guests/kvmlog.py --variant "$THRIFT_QEMU" --only "$1"
+}
+
+@test "logs are cleared, and no more than was reported" {
+    kvmlog nothing
+}
+
+@test "a bitmap goes with its log" {
+    kvmlog memory
+}
+
+@test "no map for who does not log" {
+    kvmlog maps
+}
+
+@test "a DIMM takes a slot" {
+    kvmlog slots
+}
