@@ -27,7 +27,7 @@ Exit status: 0 all there (or installed), 1 something is missing, 2 wrong use.
 EOF
 }
 
-profile=server groups='base' print=
+called="$ROOT/ci/deps.sh${*:+ $*}" profile=server groups='base' print=
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h)
@@ -52,15 +52,22 @@ lean) ;;
 server) groups+=' server' ;;
 *) usage_error "no profile '$profile': use server or lean" ;;
 esac
-command -v apt-get >/dev/null ||
-    die "no apt-get here: on another system install the packages that ci/packages names, then pass --no-deps"
-
 wanted() {
     local group
     for group in $groups; do
         sed -n "s/^$group //p" "$ROOT/ci/packages"
     done | tr ' ' '\n' | sort -u
 }
+
+# Another system has the same things under names of its own.
+if ! command -v apt-get >/dev/null; then
+    if [ -n "$print" ]; then
+        wanted
+        echo "meson (>= $MESON_WANTED)"
+        exit 0
+    fi
+    die "no apt-get here: install what is in these Debian packages, meson $MESON_WANTED or newer, and pass --no-deps: $(wanted | paste -sd' ') meson"
+fi
 
 missing() {
     local have
@@ -84,35 +91,57 @@ as_root() {
     fi
 }
 
+# Whether the release's own meson, as far as apt knows it, will do.
+meson_is_in_release() {
+    local candidate
+    candidate=$(apt-cache policy meson | sed -n 's/^ *Candidate: //p')
+    [ -n "$candidate" ] && [ "$candidate" != '(none)' ] &&
+        dpkg --compare-versions "$candidate" ge "$MESON_WANTED"
+}
+
+packages() { # N
+    if [ "$1" = 1 ]; then echo '1 package'; else echo "$1 packages"; fi
+}
+
 mapfile -t lack < <(missing)
+meson=
+meson_is_new_enough || meson="meson (>= $MESON_WANTED)"
 if [ -n "$print" ]; then
     [ ${#lack[@]} = 0 ] || printf '%s\n' "${lack[@]}"
-    meson_is_new_enough || echo "meson (>= $MESON_WANTED)"
+    [ -z "$meson" ] || echo "$meson"
     exit 0
 fi
-if [ ${#lack[@]} = 0 ] && meson_is_new_enough; then
-    exit 0
-fi
+count=$((${#lack[@]} + $([ -z "$meson" ] && echo 0 || echo 1)))
+[ "$count" -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null && ! { [ -t 0 ] && command -v sudo >/dev/null; }; then
-    die "${#lack[@]} packages are missing and this is not root: have root run '$ROOT/ci/deps.sh --profile $profile${groups:+$([[ $groups == *test* ]] && echo ' --tests')}'"
+    die "$(packages "$count") missing and this is not root: have root run '$called'"
 fi
 export DEBIAN_FRONTEND=noninteractive
-if [ ${#lack[@]} -gt 0 ]; then
-    note "installing ${#lack[@]} packages"
-    mkdir -p "$BUILD"
-    if ! {
-        as_root apt-get -q update &&
-            as_root apt-get -q -y -o Dpkg::Use-Pty=0 install --no-install-recommends "${lack[@]}"
-    } >"$BUILD/deps.log" 2>&1; then
-        grep -E '^E:' "$BUILD/deps.log" >&2 || tail -n 5 "$BUILD/deps.log" >&2
-        die "apt-get could not install them (log: build/deps.log): check the network and the host's apt sources"
-    fi
+# Here, as the user: what root makes below it is root's.
+mkdir -p "$BUILD/apt"
+log=$BUILD/deps.log
+
+complain() { # MESSAGE
+    grep -E '^E:' "$log" >&2 || tail -n 5 "$log" >&2
+    die "$1 (log: build/deps.log): check the network and the host's apt sources"
+}
+
+as_root apt-get -q update >"$log" 2>&1 || complain 'apt-get update failed'
+if [ -n "$meson" ] && meson_is_in_release; then
+    lack+=(meson)
+    meson=
 fi
-if ! meson_is_new_enough; then
-    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")-backports
+if [ ${#lack[@]} -gt 0 ]; then
+    note "installing $(packages ${#lack[@]})"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 \
+        install --no-install-recommends "${lack[@]}" >>"$log" 2>&1 ||
+        complain 'apt-get could not install them'
+fi
+if [ -n "$meson" ]; then
+    suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")-backports
     note "installing meson from $suite (QEMU wants >= $MESON_WANTED)"
     as_root "$ROOT/ci/apt_private.py" deb "$suite" apt-get -q -y -o Dpkg::Use-Pty=0 \
-        install --no-install-recommends -t "$suite" meson >>"$BUILD/deps.log" 2>&1 ||
+        install --no-install-recommends -t "$suite" meson >>"$log" 2>&1 ||
         die "meson could not be installed from $suite (log: build/deps.log)"
-    meson_is_new_enough || die "meson is still older than $MESON_WANTED: see build/deps.log"
 fi
+meson_is_new_enough || die "meson is still older than $MESON_WANTED: see build/deps.log"
