@@ -151,11 +151,45 @@ case $variant in
 pristine | topic-*) ln -sfn "$variant.d/obj" "$BUILD/$variant" ;;
 esac
 
-note "building $variant with $(nproc) jobs"
-progress="cat"
-[ -t 2 ] || progress='grep -E ^\[[0-9]+00/'
+# Seconds between two lines of progress in a log, seconds of a build that tell
+# how long it takes, and seconds that are long.
+EVERY=10 JUDGED=60 LONG=900
+
+time_left() { # SECONDS
+    if [ "$1" -lt 120 ]; then echo "$1 s left"; else echo "$(($1 / 60)) min left"; fi
+}
+
+# show_progress: what ninja prints, with NINJA_STATUS as below, in short.
+show_progress() {
+    local line at all now left said=0 proposed=''
+    while IFS= read -r line; do
+        [[ $line =~ ^\[([0-9]+)/([0-9]+),\ *([0-9]+) ]] || continue
+        at=${BASH_REMATCH[1]} all=${BASH_REMATCH[2]} now=${BASH_REMATCH[3]}
+        if [ "$at" -eq 0 ] || [ $((now - said)) -lt "$every" ]; then
+            continue
+        fi
+        said=$now left=$((now * (all - at) / at))
+        if [ -t 2 ]; then
+            printf '\r%s: [%s] %s\e[K' "$ME" "$at/$all" "$(time_left $left)" >&2
+        else
+            note "[$at/$all] $(time_left $left)"
+        fi
+        if [ -z "$proposed" ] && [ "$profile" = server ] && [ "$variant" != every ] &&
+            [ "$now" -ge $JUDGED ] && [ $((now + left)) -gt $LONG ]; then
+            proposed=1
+            [ ! -t 2 ] || echo >&2
+            note "all of it takes about $(((now + left + 30) / 60)) min at this pace:" \
+                "./configure-wrapper.sh --profile lean has fewer features and takes less"
+        fi
+    done
+    [ ! -t 2 ] || [ "$said" = 0 ] || echo >&2
+}
+
+note "building $variant with $(nproc) jobs (log: build/$variant-build.log)"
+every=$EVERY
+[ ! -t 2 ] || every=1
 if ! NINJA_STATUS='[%f/%t, %es] ' ninja -C "$obj" "${target:-all}" 2>&1 |
-    tee "$BUILD/$variant-build.log" | { $progress || true; } >&2; then
+    tee "$BUILD/$variant-build.log" | show_progress; then
     grep -A12 -m3 -E '^FAILED' "$BUILD/$variant-build.log" >&2 || true
     die "the build of $variant failed (log: build/$variant-build.log)"
 fi

@@ -139,6 +139,55 @@ it's two words
     [ ! -e build/patched/qemu-system-x86_64 ]
 }
 
+# told_by_ninja SECONDS,DONE/ALL...: what ninja tells a pipe at these times.
+told_by_ninja() {
+    local told
+    {
+        echo '#!/bin/sh'
+        for told; do
+            echo "echo '[${told#*,}, ${told%,*}.500s] Compiling C object a.o'"
+            echo "echo '../src/a.c:1:2: warning: [1/2] of the compiler'"
+        done
+        echo "exec '$FIXTURES/stubs/ninja' \"\$@\" >/dev/null"
+    } | stub ninja
+}
+
+@test "build.sh: how far it is, the time left and the log are told every 10 s" {
+    on_x86_64
+    applied
+    told_by_ninja 0,1/900 9,89/900 10,90/900 19,95/900 21,300/900 29,700/900 41,840/900 49,899/900 50,900/900
+    run -0 ci/build.sh
+    same "$(sed -n 's/^build.sh: \[/[/p' <<<"$output")" "[90/900] 90 s left
+[300/900] 42 s left
+[840/900] 2 s left"
+    says 'jobs (log: build/patched-build.log)'
+    never_says warning
+    never_says 'profile lean'
+    grep -q '1:2: warning' build/patched-build.log
+    # Nothing to do: nothing to tell.
+    told_by_ninja
+    run -0 ci/build.sh
+    never_says left
+}
+
+@test "build.sh: the lean profile is proposed where the server build takes long" {
+    on_x86_64
+    applied
+    # 59 s are no time to judge by; 15 minutes are not too long.
+    told_by_ninja 59,10/1000 70,78/1000 80,80/1000 100,100/1000
+    run -0 ci/build.sh
+    says '[100/1000] 15 min left'
+    same "$(grep -- '--profile lean' <<<"$output")" \
+        "build.sh: all of it takes about 17 min at this pace: ./configure-wrapper.sh --profile lean has fewer features and takes less"
+    run -0 ci/build.sh --profile lean
+    says '[100/1000] 15 min left'
+    never_says '--profile lean'
+    told_by_ninja 59,10/1000 70,78/1000
+    run -0 ci/build.sh
+    says '[10/1000] 97 min left'
+    never_says '--profile lean'
+}
+
 @test "build.sh: what configure complains of is shown, and is tried again" {
     on_x86_64
     applied
