@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 EXAMPLES = """examples:
   ci/apt_private.py deb-src sid apt-get source --download-only qemu
   ci/apt_private.py deb bookworm-backports apt-get install -y meson
+  ci/apt_private.py deb trixie sources    # the entry that it makes
 """
 
 
@@ -108,7 +109,7 @@ def main():
     parser = Parser(EXAMPLES, __doc__)
     parser.add_argument("kind", choices=("deb", "deb-src"))
     parser.add_argument("suite", help="a Debian suite: sid, trixie, ...")
-    parser.add_argument("command", choices=("apt-get", "apt-cache"))
+    parser.add_argument("command", choices=("apt-get", "apt-cache", "sources"))
     parser.add_argument("args", nargs=argparse.REMAINDER)
     opts = parser.parse_args()
     try:
@@ -116,6 +117,10 @@ def main():
     except (Problem, OSError) as err:
         print(f"apt_private.py: error: {err}", file=sys.stderr)
         return 1
+    if opts.command == "sources":
+        state = ROOT / "build" / "apt" / f"{opts.kind}-{opts.suite}"
+        print((state / "thrift.sources").read_text(encoding="utf-8"), end="")
+        return 0
     update = subprocess.run(["apt-get", *select, "-q", "update"], text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                             check=False)
