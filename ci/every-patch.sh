@@ -22,13 +22,14 @@ passed once is not built again, whatever became of its message.
 options:
   --topic T      only the commits of topic T
   --keep-going   test the commits after one that failed
+  --apply-only   only see that each topic applies to what it needs
   --forget       drop the kept results
 
 Exit status: 0 each commit builds and passes, 1 one does not, 2 wrong use.
 EOF
 }
 
-topic='' keep='' results=$BUILD/every-patch.results
+topic='' keep='' apply='' results=$BUILD/every-patch.results
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h)
@@ -42,6 +43,7 @@ while [ $# -gt 0 ]; do
         shift
         ;;
     --keep-going) keep=1 ;;
+    --apply-only) apply=1 ;;
     --forget) rm -f "$results" ;;
     *) usage_error "unknown option '$1'" ;;
     esac
@@ -113,6 +115,11 @@ for topic in "${topics[@]}"; do
     mapfile -t -O "${#commits[@]}" commits <<<"$list"
     ends[${commits[-1]}]=$topic
 done
+
+if [ -n "$apply" ]; then
+    note "${#topics[@]} topics with ${#commits[@]} patches apply to the base and what they need"
+    exit 0
+fi
 
 test_commit() {
     qgit -C "$src" checkout -q -f --detach "$1"
