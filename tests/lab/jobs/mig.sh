@@ -21,37 +21,31 @@ syncs() {
 
 # Three rounds of dirty pages, and then as many as are left
 migrate() {
-    local n
-    mon 'migrate_set_parameter max-bandwidth 50M'
+    local n=0
+    mon 'migrate_set_parameter max-bandwidth 8M'
     mon 'migrate_set_parameter downtime-limit 1'
     ask /t/answer 'migrate -d "exec:cat >/t/state"'
     if [ -s /t/answer ]; then
         quote </t/answer
         return 1
     fi
-    for _ in $(seq 100); do
-        n=$(syncs)
-        [ "${n:-0}" -lt 3 ] || break
-        usleep 50000
-    done
-    mon 'migrate_set_parameter downtime-limit 2000'
-    for _ in $(seq 100); do
+    for _ in $(seq 200); do
         n=$(syncs)
         ! grep -q -E 'completed|failed' /t/migration || break
+        [ "${n:-0}" -lt 3 ] || mon 'migrate_set_parameter downtime-limit 2000'
         usleep 50000
     done
     say "# $GUEST $VARIANT: $(grep -i -E '^(migration )?status|dirty.sync' /t/migration | tr -s '\r\n\t ' ' ')"
-    grep -q completed /t/migration
+    grep -q completed /t/migration && [ "${n:-0}" -ge 3 ]
 }
 
 # move TITLE QEMU VARIANT QEMU VARIANT: there, and four passes more
 move() {
-    local title=$1 from=$2 to=$4 source=$3 target=$5 passes
+    local title=$1 from=$2 to=$4 source=$3 target=$5
     n=$((n + 1)) QEMU=$from
     dirty "mig$n-source" "$source"
     await port '[a-p]{3}' 20
-    passes=$(wc -c <"$D/port")
-    check "$title: the migration completes after $passes passes" migrate
+    check "$title: it is migrated in 3 rounds or more" migrate
     cp "$D/port" /t/before
     finish
     QEMU=$to
@@ -64,7 +58,8 @@ move() {
 
 MEM=16 TRACE='' n=0
 one=$QEMU two=/qemu/bin/qemu-second
-for variant in $VARIANTS; do
+# auto is the same as on here.
+for variant in ${VARIANTS% auto}; do
     move "log, $variant" "$one" "$variant" "$one" "$variant"
     ring=$variant,dirty-ring-size=4096
     move "ring, $variant" "$one" "$ring" "$one" "$ring"
