@@ -1,6 +1,6 @@
 #!/bin/sh
 # A guest that changes its own code between exits
-# lab: guests=code.bios knows=exit-clustering
+# lab: quick guests=code.bios knows=exit-clustering
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-or-later
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # ISOLINUX, of iPXE's CD
-# lab: guests=ipxe.iso timeout=2400 knows=exit-clustering
+# lab: quick guests=ipxe.iso knows=exit-clustering
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-or-later
 
