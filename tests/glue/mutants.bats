@@ -109,6 +109,43 @@ clean() {
     says 'not ok 1 - one/other: red without the mutant, too'
 }
 
+@test "mutants: a qtest gets a QEMU, a lab job and a glue test know where it is" {
+    mutant one/qtest 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' \
+        'Killed-by: qtest ram-test -p /x'
+    run -0 ci/mutants one/qtest
+    says 'ok 1 - one/qtest: killed by qtest ram-test -p /x'
+    [ "$(sort -u build/mutants.d/obj/targets | paste -sd' ')" = \
+        'qemu-system-x86_64 tests/qtest/ram-test' ]
+
+    printf '#!/bin/sh\necho "lab $*"\necho "ok 1"\n' >ci/lab
+    chmod +x ci/lab
+    mutant one/lab 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' 'Killed-by: lab post'
+    run -1 ci/mutants one/lab
+    says 'not ok 1 - one/lab: survived'
+    grep -q "^lab --qemu $REPO/build/mutants.d/obj/qemu-system-x86_64 post\$" build/mutants.log
+
+    stub bats <<<'#!/bin/sh
+echo "bats $*, $THRIFT_QEMU"; echo "ok 1"'
+    mutant one/glue 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' 'Killed-by: glue use'
+    run -1 ci/mutants one/glue
+    grep -q "^bats --tap tests/glue/use.bats, $REPO/build/mutants.d/obj/qemu-system-x86_64\$" \
+        build/mutants.log
+}
+
+@test "mutants: one whose test hangs is killed only if it says so" {
+    grep -q '30 + 10' ci/mutants
+    sed -i 's/30 + 10 \* green/1/' ci/mutants
+    mutant one/hangs 'int i, n = 0;' 'int i, n = 0; \/* sleeps *\/'
+    run -1 ci/mutants one/hangs
+    says 'not ok 1 - one/hangs: out of time, which kills only if the mutant says so'
+    mutant one/hangs 'int i, n = 0;' 'int i, n = 0; \/* sleeps *\/' \
+        'Killed-by: unit test-ram' 'Timeout: kills'
+    run -0 ci/mutants one/hangs
+    says 'ok 1 - one/hangs: killed by unit test-ram'
+    # and nothing goes on running
+    ! pgrep -f "$REPO/build/mutants.d/obj/tests/unit/test-ram"
+}
+
 @test "mutants: an equivalent one is only looked at" {
     mutant one/same 'int count_dirty' 'int  count_dirty' \
         'Equivalent: a blank more'
