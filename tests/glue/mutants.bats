@@ -160,8 +160,8 @@ echo "bats $*, $THRIFT_QEMU"; echo "ok 1"'
     done
     run -0 ci/mutants --seed monday
     says '# seed monday: ci/mutants --seed monday'
-    says '1..6'
-    says 'ok 6 - all 10 mutants apply'
+    says '1..5'
+    says 'ok 5 - all 10 mutants apply'
     first=$(grep '^ok' <<<"$output")
     run -0 ci/mutants --seed monday
     [ "$first" = "$(grep '^ok' <<<"$output")" ]
