@@ -6,7 +6,7 @@ setup() {
     [ -n "${THRIFT_QEMU:-}" ] || skip "the stage guest runs it"
     [ -w /dev/kvm ] || skip "no usable /dev/kvm"
     cd "$(dirname "$BATS_TEST_FILENAME")/../.." || return 1
-    tests/guests/make.sh
+    [ -f build/guests/kvmshim.so ] || tests/guests/make.sh
 }
 
 kvmlog() {
@@ -27,4 +27,8 @@ kvmlog() {
 
 @test "a DIMM takes a slot" {
     kvmlog slots
+}
+
+@test "a clear stays within an odd slot" {
+    kvmlog odd-slot
 }

@@ -37,6 +37,9 @@ MIB = 1 << 20
 GIB = 1 << 30
 # x-clear-bitmap-shift: chunks of 64 pages, so that many are cleared
 CHUNK_SHIFT = 6
+RAM = 96
+# RAM below 4 GiB: the rest's slot begins with no chunk, but a page behind
+ODD_LOW = 32 * MIB + 4096
 
 
 class Shimmed:
@@ -71,7 +74,7 @@ class Shimmed:
 def writer(stack, variant, tmp, name, *args, **env):
     """A QEMU with slowwriter."""
     qemu = Shimmed(stack, variant, tmp, name, [
-        "-machine", "pc-i440fx-10.2", "-m", "96M", "-vga", "std",
+        "-machine", "pc-i440fx-10.2", "-m", f"{RAM}M", "-vga", "std",
         "-global", f"migration.x-clear-bitmap-shift={CHUNK_SHIFT}",
         "-chardev", f"file,id=serial,path={tmp}/{name}.serial",
         "-serial", "chardev:serial", "-snapshot", "-drive",
@@ -117,10 +120,10 @@ def picture(qemu, tmp):
     return path.read_bytes()
 
 
-def memory(qemu, tmp):
+def memory(qemu, tmp, size):
     """RAM, without the first MiB, in which firmware and devices write."""
     path = pathlib.Path(tmp, "ram")
-    qemu.vm.cmd("pmemsave", val=MIB, size=95 * MIB, filename=str(path))
+    qemu.vm.cmd("pmemsave", val=MIB, size=size - MIB, filename=str(path))
     return path.read_bytes()
 
 
@@ -130,15 +133,16 @@ def different(one, other):
             if one[i:i + 4096] != other[i:i + 4096]]
 
 
-def migrate_after(variant, tmp, before, hide, display):
+def migrate_after(variant, tmp, before, hide, display=False, low=RAM * MIB):
     """Something that starts and stops logging, then a migration."""
+    odd = ["-machine", f"max-ram-below-4g={low}"] if low < RAM * MIB else []
     with contextlib.ExitStack() as stack:
-        source = writer(stack, variant, tmp, "source",
+        source = writer(stack, variant, tmp, "source", *odd,
                         KVMSHIM_HIDE="1" if hide else "")
         wait_writes(source, 2)
         before(source)
-        target = writer(stack, variant, tmp, "target", "-S", "-incoming",
-                        f"unix:{tmp}/migrate")
+        target = writer(stack, variant, tmp, "target", *odd, "-S",
+                        "-incoming", f"unix:{tmp}/migrate")
         source.vm.cmd("migrate-set-parameters", max_bandwidth=15000000,
                       downtime_limit=20)
         source.vm.cmd("migrate", uri=f"unix:{tmp}/migrate")
@@ -149,7 +153,7 @@ def migrate_after(variant, tmp, before, hide, display):
                 shots += 1
         source.wait_status("completed")
         target.wait_status("completed")
-        wrong = different(memory(source, tmp), memory(target, tmp))
+        wrong = different(memory(source, tmp, low), memory(target, tmp, low))
         screens = picture(source, tmp) == picture(target, tmp)
         source.vm.shutdown()
         rounds = source.report(r"^sum gets (\d+) clears (\d+) cleared (\d+)")
@@ -261,6 +265,10 @@ def cases():
             table[name + ("-hidden" if hide else "")] = (
                 functools.partial(migrate_after, before=before, hide=hide,
                                   display=display), title)
+    table["odd-slot"] = (
+        functools.partial(migrate_after, before=nothing, hide=False,
+                          low=ODD_LOW),
+        "migrate with a slot that begins a page behind a chunk")
     table["memory"] = logging_memory, "a slot's bitmap goes with its log"
     table["maps"] = map_memory, "no dirty map for who doesn't log"
     table["slots"] = few_slots, "a DIMM and few slots"
