@@ -5,8 +5,11 @@
 
 bats_require_minimum_version 1.5.0
 
-# Nothing of the outer git, of the user or of the network gets in.
+# Nothing of the outer git, of the user or of the network gets in, but for the
+# QEMU that ci/mutants wants to be tested.
+qemu=${THRIFT_QEMU:-}
 unset "${!GIT_@}" "${!THRIFT_@}" CDPATH
+[ -z "$qemu" ] || export THRIFT_QEMU=$qemu
 GLUE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 MAIN=$(cd "$GLUE/../.." && pwd -P)
 FIXTURES=$BATS_SUITE_TMPDIR/fixtures

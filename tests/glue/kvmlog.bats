@@ -32,3 +32,7 @@ kvmlog() {
 @test "a clear stays within an odd slot" {
     kvmlog odd-slot
 }
+
+@test "the log of a cancelled migration is forgotten" {
+    kvmlog cancel-hidden
+}

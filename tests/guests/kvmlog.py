@@ -16,6 +16,7 @@ Exit status: 0 all right, 1 something was not, 2 wrong use.
 """
 import contextlib
 import functools
+import itertools
 import pathlib
 import re
 import sys
@@ -146,11 +147,16 @@ def migrate_after(variant, tmp, before, hide, display=False, low=RAM * MIB):
         source.vm.cmd("migrate-set-parameters", max_bandwidth=15000000,
                       downtime_limit=20)
         source.vm.cmd("migrate", uri=f"unix:{tmp}/migrate")
-        shots = 0
-        while source.status() not in ("completed", "failed"):
+        shots = itertools.count()
+
+        def ended():
             if display:
                 picture(source, tmp)
-                shots += 1
+                next(shots)
+            return source.status() in ("completed", "failed")
+
+        # Pages whose log is never cleared are dirty for ever
+        wait_until(ended, 90, "the migration does not end", 0.01)
         source.wait_status("completed")
         target.wait_status("completed")
         wrong = different(memory(source, tmp, low), memory(target, tmp, low))
@@ -159,7 +165,7 @@ def migrate_after(variant, tmp, before, hide, display=False, low=RAM * MIB):
         rounds = source.report(r"^sum gets (\d+) clears (\d+) cleared (\d+)")
         bad = source.report(r"^BAD .*")
         comment(f"gets, clears, pages cleared: {' '.join(rounds[-1])}; "
-                f"{shots} screendumps")
+                f"{next(shots)} screendumps")
         if bad:
             comment("\n".join(bad[-3:]))
             raise Wrong(f"{len(bad)} times was a page cleared that no GET had "
