@@ -111,7 +111,7 @@ make_system() {
         "$(sed -n 's/^URIs: //p' <<<"$sources")" >>"$log" 2>&1; then
         why=$(grep -m1 '^E:' "$log" || tail -n 1 "$log")
         rm -rf --one-file-system "$root"
-        die "debootstrap failed: $why (log: build/suite-$suite.log)"
+        skip "debootstrap: $why (log: build/suite-$suite.log)"
     fi
     # No package starts a service.
     printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
@@ -231,5 +231,6 @@ done
 if [ ${#more[@]} -gt 0 ]; then
     [ -d "$root$HERE" ] || clone || die "no clone could be made (log: build/suite-$suite.log)"
     note "${more[*]}"
+    chown -R 0:0 "$root$HERE"
     logged inside 0 "${more[@]}" || die "${more[*]} failed in $release (log: build/suite-$suite.log)"
 fi

@@ -8,7 +8,7 @@ COMMANDS=(configure-wrapper.sh ci/apply.sh ci/apt_private.py ci/base.sh ci/bench
     ci/build.sh ci/check ci/checkpatch.py ci/deps.sh ci/docs.sh ci/every-patch.sh
     ci/export.sh
     ci/lint.py ci/mail.py ci/package.sh ci/peer.sh ci/rebase.sh
-    ci/unit_tests.py
+    ci/suite.sh ci/unit_tests.py
     tests/bench/exit_loops.py tests/bench/exits.py tests/bench/guest_net.py
     tests/bench/migration_time.py tests/bench/record_dirty_maps.py
     tests/bench/sync_cost.py
@@ -111,6 +111,8 @@ ci/every-patch.sh --topic
 ci/rebase.sh --tarball
 ci/rebase.sh --topic
 ci/rebase.sh --show
+ci/suite.sh --as
+ci/suite.sh --profile
 tests/bench/sync_cost.py --csv
 tests/guests/migrate_guest.py --path
 tests/guests/soak.py --variant
@@ -130,6 +132,9 @@ ci/deps.sh --profile gamma
 ci/rebase.sh --tarball ci/pins --topic gamma
 ci/rebase.sh --tarball gamma
 ci/rebase.sh --tarball ci/pins --show gamma
+ci/suite.sh trixie --as gamma
+ci/suite.sh trixie --profile gamma
+ci/suite.sh gamma
 ci/checkpatch.py --topic gamma
 ci/mail.py gamma
 ci/lint.py --rule gamma
