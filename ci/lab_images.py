@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import subprocess
+import tempfile
 import threading
 
 from series import BUILD, ROOT
@@ -116,10 +117,16 @@ def only(folder, pattern):
 def unpackers(image):
     """(place, function) of all that may be a packed kernel in a bzImage."""
     def tool(*args):
-        # What is behind the data makes it fail in the end.
-        return lambda data: subprocess.run(
-            args, input=data, stdout=subprocess.PIPE, check=False,
-            stderr=subprocess.DEVNULL).stdout
+        def unpack(data):
+            # What is behind the data makes it fail in the end; a file, as it
+            # doesn't read all of a pipe then.
+            with tempfile.TemporaryFile() as packed:
+                packed.write(data)
+                packed.seek(0)
+                return subprocess.run(
+                    args, stdin=packed, stdout=subprocess.PIPE, check=False,
+                    stderr=subprocess.DEVNULL).stdout
+        return unpack
 
     def xz(data):
         return lzma.LZMADecompressor().decompress(data)

@@ -237,6 +237,18 @@ run() {
         not_ok "$guest $variant: no internal error of KVM"
 }
 
+# refused GUEST VARIANT WHY ARGS...: QEMU ends at once, and says WHY
+refused() {
+    local guest=$1 variant=$2 why=$3
+    shift 3
+    timeout 20 "$QEMU" -accel "kvm,exit-clustering=$variant" \
+        -machine "$MACHINE" -m "$MEM" -display none -nodefaults -S -L /qemu/fw \
+        "$@" >/t/refused 2>&1 </dev/null
+    check "$guest $variant: is refused, as $why" \
+        grep -q "exit-clustering=$variant is not possible: .*$why" /t/refused
+    tail -n 3 /t/refused | quote
+}
+
 # equal GUEST VARIANT VARIANT FILES...: of two runs
 equal() {
     local guest=$1 a b file
