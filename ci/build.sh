@@ -159,16 +159,19 @@ time_left() { # SECONDS
     if [ "$1" -lt 120 ]; then echo "$1 s left"; else echo "$(($1 / 60)) min left"; fi
 }
 
-# show_progress: what ninja prints, with NINJA_STATUS as below, in short.
+# show_progress: what ninja prints, with NINJA_STATUS as below, in short.  The
+# pace is that since the first line: before it headers are generated, quickly.
 show_progress() {
-    local line at all now left said=0 proposed=''
+    local line at all now left said=0 proposed='' from=0 from_at=0
     while IFS= read -r line; do
         [[ $line =~ ^\[([0-9]+)/([0-9]+),\ *([0-9]+) ]] || continue
         at=${BASH_REMATCH[1]} all=${BASH_REMATCH[2]} now=${BASH_REMATCH[3]}
-        if [ "$at" -eq 0 ] || [ $((now - said)) -lt "$every" ]; then
+        if [ "$at" -le "$from_at" ] || [ $((now - said)) -lt "$every" ]; then
             continue
         fi
-        said=$now left=$((now * (all - at) / at))
+        left=$(((now - from) * (all - at) / (at - from_at)))
+        [ "$said" -gt 0 ] || from=$now from_at=$at
+        said=$now
         if [ -t 2 ]; then
             printf '\r%s: [%s] %s\e[K' "$ME" "$at/$all" "$(time_left $left)" >&2
         else
