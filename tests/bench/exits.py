@@ -42,9 +42,9 @@ EXAMPLES = """examples:
   tests/bench/exits.py --variant off --variant on --csv out.csv
   tests/bench/exits.py --variant peer-trixie --variant on
 """
-# What is run: build, and what is added to -accel kvm.  On hosts with shadow page
-# tables clusters are refused; these guests change none, so they are counted
-# there, too.
+# What is run: build, and what is added to -accel kvm.  On hosts with shadow
+# page tables clusters are refused; these guests change none, so they are
+# counted there, too.
 VARIANTS = {"pristine": ("pristine", ""),
             "off": ("patched", ",exit-clustering=off"),
             "on": ("patched",
