@@ -6,13 +6,14 @@ load helper
 COMMANDS=(configure-wrapper.sh ci/apply.sh ci/apt_private.py ci/base.sh ci/bench
     ci/boot.py
     ci/build.sh ci/check ci/checkpatch.py ci/deps.sh ci/docs.sh ci/every-patch.sh
-    ci/export.sh
-    ci/lint.py ci/mail.py ci/package.sh ci/peer.sh ci/rebase.sh
+    ci/export.sh ci/hosts.sh ci/lab
+    ci/lint.py ci/mail.py ci/mutants ci/package.sh ci/peer.sh ci/rebase.sh
     ci/suite.sh ci/unit_tests.py
     tests/bench/exit_loops.py tests/bench/exits.py tests/bench/guest_net.py
     tests/bench/migration_time.py tests/bench/record_dirty_maps.py
     tests/bench/sync_cost.py
-    tests/guests/exercise.py tests/guests/faults.py tests/guests/make.sh
+    tests/guests/exercise.py tests/guests/faults.py tests/guests/kvmlog.py
+    tests/guests/make.sh
     tests/guests/migrate_guest.py tests/guests/soak.py
     tests/libvirt/check.py tests/monitor/check.py)
 
