@@ -59,6 +59,7 @@ done
 case $variant in
 patched | asan | clang | fuzz) src=$SRC obj=$BUILD/$variant ;;
 pristine | topic-* | every | mutants) src=$BUILD/$variant.d/src obj=$BUILD/$variant.d/obj ;;
+rebase-*) src=$BUILD/rebase.d/${variant#rebase-}/src obj=$BUILD/rebase.d/${variant#rebase-}/obj ;;
 *) usage_error "no variant '$variant'" ;;
 esac
 case $variant in
@@ -120,7 +121,7 @@ what="queue $(git -C "$src" rev-parse --short=12 'HEAD^{tree}')"
 case $variant in
 pristine) what="pristine base" ;;
 # A version of its own would configure each commit anew.
-every | mutants) what="some commit" ;;
+every | mutants | rebase-*) what="some commit" ;;
 esac
 version="qemu-thrift, $what"
 

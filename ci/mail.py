@@ -24,6 +24,7 @@ LIST = "qemu-devel@nongnu.org"
 EXAMPLES = """examples:
   ci/mail.py dirty-map                        v1, into build/mail/
   ci/mail.py dirty-map --version 2 --rfc
+  ci/mail.py dirty-map --base v11.0.0         as ci/rebase.sh left it there
   ci/mail.py dirty-map --repo ~/qemu --range origin/master..my-branch
 """
 
@@ -57,12 +58,28 @@ def sender(given):
     return f"{name} <{mail}>"
 
 
-def topic_range(topic):
-    """The commits of a topic in build/src."""
-    order = topics()
-    before = order.index(topic) - 1
-    start = "refs/thrift/base" if before < 0 else "topic/" + order[before]
-    return f"{start}..topic/{topic}"
+def topic_range(topic, base=None):
+    """The commits of a topic in build/src, or on another base there."""
+    before = topics()[:topics().index(topic)]
+    if not base:
+        start = "topic/" + before[-1] if before else "refs/thrift/base"
+        return f"{start}..topic/{topic}"
+    if not has_ref(f"refs/heads/rebase/{base}/queue"):
+        die(f"there is no whole rebase onto {base}: ci/rebase.sh makes one")
+    if not has_ref(f"refs/heads/rebase/{base}/{topic}"):
+        die(f"the rebase onto {base} is without {topic}")
+    # A rebase of one topic holds only what that needs.
+    start = next((f"rebase/{base}/{name}" for name in reversed(before)
+                  if has_ref(f"refs/heads/rebase/{base}/{name}")),
+                 f"refs/thrift/rebase/{base}")
+    return f"{start}..rebase/{base}/{topic}"
+
+
+def has_ref(ref):
+    """Whether build/src has a ref."""
+    return subprocess.run(["git", "-C", SRC, "rev-parse", "-q", "--verify",
+                           ref], check=False,
+                          stdout=subprocess.DEVNULL).returncode == 0
 
 
 def read_cover(topic, version):
@@ -112,22 +129,34 @@ def base_lines(opts, rng):
     if opts.repo != SRC:
         return ["base-commit: " + git(opts.repo, "merge-base",
                                       *rng.split("..", 1))]
-    pin = pins()
-    lines = [f"base-commit: {pin['QEMU_COMMIT']}"]
     needed = with_needs(opts.topic)[:-1]
+    if opts.base:
+        lines = ["base-commit: " + git(SRC, "rev-parse",
+                                       f"refs/thrift/rebase/{opts.base}")]
+        for topic in needed:
+            for commit in git(SRC, "rev-list", "--reverse", topic_range(
+                    topic, opts.base)).split():
+                lines.append(prerequisite(git(
+                    SRC, "diff-tree", "-p", commit).encode()))
+        return lines
+    lines = [f"base-commit: {pins()['QEMU_COMMIT']}"]
     for name in series():
         if name.split("/", 1)[0] not in needed:
             continue
-        diff = (ROOT / "patches" / name).read_bytes()
-        out = subprocess.run(["git", "patch-id", "--stable"], input=diff,
-                             stdout=subprocess.PIPE, check=True).stdout
-        lines.append("prerequisite-patch-id: " + out.split()[0].decode())
+        lines.append(prerequisite((ROOT / "patches" / name).read_bytes()))
     return lines
+
+
+def prerequisite(diff):
+    """The line of a patch that a series needs."""
+    out = subprocess.run(["git", "patch-id", "--stable"], input=diff,
+                         stdout=subprocess.PIPE, check=True).stdout
+    return "prerequisite-patch-id: " + out.split()[0].decode()
 
 
 def write_mails(opts, out, who):
     """git format-patch, then the cover letter and the addresses."""
-    rng = opts.range or topic_range(opts.topic)
+    rng = opts.range or topic_range(opts.topic, opts.base)
     count = int(git(opts.repo, "rev-list", "--count", rng))
     if not count:
         die(f"{rng} holds no commits")
@@ -148,7 +177,7 @@ def write_mails(opts, out, who):
         args.append(f"-v{opts.version}")
     git(opts.repo, *args, rng, env=env)
     mails = sorted(out.glob("*.patch"))
-    named = {path: maintainers(opts.repo, path) for path in mails[1:]}
+    named = {path: maintainers(opts.tree, path) for path in mails[1:]}
     everyone = list(dict.fromkeys(p for people in named.values()
                                   for p in people))
     for path, people in named.items():
@@ -222,6 +251,8 @@ def main():
     parser.add_argument("--repo", type=pathlib.Path, default=SRC,
                         help="take the commits from here (needs --range)")
     parser.add_argument("--range", metavar="A..B", help="these commits")
+    parser.add_argument("--base", metavar="NAME",
+                        help="the topic on the base that ci/rebase.sh put it")
     parser.add_argument("--out", type=pathlib.Path,
                         help="folder for the mails (default: build/mail/...)")
     opts = parser.parse_args()
@@ -231,10 +262,17 @@ def main():
         parser.error("--version starts at 1")
     if (opts.repo == SRC) != (opts.range is None):
         parser.error("--repo and --range go together")
+    if opts.base and opts.range:
+        parser.error("--base and --range don't go together")
     if opts.range and ".." not in opts.range:
         parser.error("--range wants A..B")
-    if not (opts.repo / "scripts/get_maintainer.pl").is_file():
-        die(f"{opts.repo} is no QEMU tree: run ./configure-wrapper.sh first")
+    if opts.base and not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", opts.base):
+        parser.error(f"--base '{opts.base}': not the name of a rebase")
+    opts.tree = BUILD / f"rebase.d/{opts.base}/src" if opts.base else opts.repo
+    if not (opts.tree / "scripts/get_maintainer.pl").is_file():
+        die(f"there is no rebase onto {opts.base}: ci/rebase.sh makes one"
+            if opts.base else
+            f"{opts.repo} is no QEMU tree: run ./configure-wrapper.sh first")
     who = sender(opts.sender)
     opts.cover = read_cover(opts.topic, opts.version)
     out = opts.out or BUILD / f"mail/{opts.topic}-v{opts.version}"
@@ -251,10 +289,10 @@ def main():
         return 1
     note(f"{len(mails)} mails in {out}, from {who}")
     print("QEMU's docs/devel/code-provenance.rst on what it takes:\n\n"
-          f"{provenance(opts.repo)}\n\nRead all of it first. QEMU takes no "
+          f"{provenance(opts.tree)}\n\nRead all of it first. QEMU takes no "
           "patch without the Signed-off-by of a person\nwho can certify it; "
           "none was added here.", file=sys.stderr)
-    if opts.repo == SRC:
+    if opts.repo == SRC and not opts.base:
         print("These commits are based on a release; QEMU wants current "
               "master: ci/rebase.sh moves\nthem, your own branch carries "
               "your sign-off (--repo, --range).", file=sys.stderr)
