@@ -29,8 +29,14 @@ FULL = "linux-image-amd64"
 MAKING = threading.Lock()
 # In the order to load them; what a kernel doesn't have as module it has built
 # in, or it does without.
-L1_MODULES = """virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev
-    virtio_pci virtio_blk irqbypass kvm ccp kvm-amd""".split()
+L1_MODULES = {
+    "kvm-amd": {
+        "kvm": "irqbypass kvm ccp kvm-amd".split(),
+        "disk": """virtio_ring virtio virtio_pci_legacy_dev
+            virtio_pci_modern_dev virtio_pci virtio_blk""".split()},
+    "kvm-intel": {
+        "kvm": "irqbypass kvm kvm-intel".split(),
+        "disk": "scsi_common scsi_mod libata ata_piix sd_mod".split()}}
 L2_MODULES = """virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev
     virtio_pci virtio_blk scsi_common scsi_mod libata ata_piix crct10dif_common
     crc-t10dif crc64 crc64-rocksoft crc64_rocksoft_generic t10-pi sd_mod
@@ -38,6 +44,8 @@ L2_MODULES = """virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev
 FIRMWARE = """bios-256k.bin vgabios-stdvga.bin kvmvapic.bin linuxboot.bin
     linuxboot_dma.bin multiboot.bin multiboot_dma.bin pvh.bin efi-e1000.rom
     efi-virtio.rom""".split()
+BOCHS = """bochs bochsbios vgabios libltdl7 libsamplerate0 isolinux
+    syslinux-common genisoimage""".split()
 FIRMWARE_FROM = {"seabios": "usr/share/seabios",
                  "qemu-system-data": "usr/share/qemu",
                  "ipxe-qemu": "usr/lib/ipxe/qemu"}
@@ -159,6 +167,11 @@ def vmlinux(suite, name=CLOUD):
     raise Wrong(f"no kernel found in {name} of {suite}")
 
 
+def vmlinuz(suite, name=CLOUD):
+    """A kernel as boot loaders want it."""
+    return only(package(name, suite), "boot/vmlinuz-*")
+
+
 def modules(suite, name, wanted):
     """(name, data) of a kernel's modules, in that order."""
     folder = package(name, suite)
@@ -200,6 +213,14 @@ class Archive:
         self.folder(str(pathlib.PurePosixPath(name).parent))
         self.entries[name] = (stat.S_IFLNK | 0o777, target.encode())
 
+    def modules(self, purpose, found):
+        """A kernel's modules, and their order in a file named by what for."""
+        order = []
+        for name, data in found:
+            self.add(f"mod/{name}.ko", data)
+            order.append(name)
+        self.add(f"mod/{purpose}", "".join(f"{name}\n" for name in order))
+
     def pack(self):
         """The archive's bytes."""
         out = []
@@ -217,6 +238,29 @@ class Archive:
             entry(number, name, *self.entries[name])
         entry(0, "TRAILER!!!", 0, b"")
         return b"".join(out)
+
+
+def extract(data, folder):
+    """Unpack what Archive.pack() has made."""
+    place = 0
+    while True:
+        fields = [int(data[place + i:place + i + 8], 16)
+                  for i in range(6, 110, 8)]
+        mode, size, length = fields[1], fields[6], fields[11]
+        name = data[place + 110:place + 109 + length].decode()
+        place += 110 + length
+        place += -place % 4
+        if name == "TRAILER!!!":
+            return
+        path, inside = folder / name, data[place:place + size]
+        if stat.S_ISDIR(mode):
+            path.mkdir(exist_ok=True)
+        elif stat.S_ISLNK(mode):
+            path.symlink_to(inside.decode())
+        else:
+            path.write_bytes(inside)
+            path.chmod(stat.S_IMODE(mode))
+        place += size + -size % 4
 
 
 def cached(kind, key, make):
@@ -251,22 +295,26 @@ def busybox_root(init):
     return archive
 
 
-def l1_root(suite):
+def l1_root(suite, kvm):
     """L1's files but for the QEMU and the job."""
     init = SOURCE / "init"
     version = only(package(CLOUD, suite), "boot/vmlinuz-*").name
-    key = digest(version, init.read_bytes(), L1_MODULES)
+    key = digest(version, init.read_bytes(), L1_MODULES[kvm])
 
     def make():
         archive = busybox_root(init)
-        order = []
-        for name, data in modules(suite, CLOUD, L1_MODULES):
-            archive.add(f"mod/{name}.ko", data)
-            order.append(name)
-        archive.add("mod/order", "\n".join(order) + "\n")
+        for purpose, wanted in L1_MODULES[kvm].items():
+            archive.modules(purpose, modules(suite, CLOUD, wanted))
         return archive.pack()
 
     return cached("l1", key, make)
+
+
+def metal_root():
+    """What a host needs of L1's files."""
+    init = SOURCE / "metal"
+    return cached("metal", digest(init.read_bytes()),
+                  lambda: busybox_root(init).pack())
 
 
 def firmware():
@@ -359,6 +407,58 @@ def qemu_root(qemu, extra=(), second=None):
     return cached("qemu", key, make)
 
 
+# Bochs
+
+def bochs_plugins():
+    """A folder with all that Debian's Bochs loads, made once.
+
+    It's linked with GTK, and wants it for questions only, which it doesn't ask
+    here: functions that do nothing stand for it.
+    """
+    out = LAB / "bochs"
+    with MAKING:
+        if out.is_dir():
+            return out
+        root = package("bochs")
+        wanted = command(["nm", "-D", "--undefined-only",
+                          root / "usr/bin/bochs-bin"])
+        names = sorted(set(re.findall(r" U (g[dt]k_\w+)", wanted)))
+        work = out.with_name(f"bochs.{os.getpid()}")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        (work / "stubs.c").write_text("".join(
+            f"void *{name}(void) {{ return 0; }}\n" for name in names),
+            encoding="ascii")
+        for library in ("libgtk-3.so.0", "libgdk-3.so.0"):
+            command(["cc", "-shared", "-fPIC", "-w",
+                     f"-Wl,-soname,{library}", "-o", work / library,
+                     work / "stubs.c"])
+        for path in sorted(root.rglob("libbx_*.so*")):
+            shutil.copy(path, work / path.name)
+        work.rename(out)
+    return out
+
+
+def bochs_cd(out, kernel, initrd, append):
+    """A CD that boots a kernel by ISOLINUX."""
+    work = out.with_suffix(".d")
+    (work / "isolinux").mkdir(parents=True)
+    (work / "vmlinuz").symlink_to(kernel)
+    (work / "initrd").symlink_to(initrd)
+    for name, path in (("isolinux", "usr/lib/ISOLINUX/isolinux.bin"),
+                       ("syslinux-common",
+                        "usr/lib/syslinux/modules/bios/ldlinux.c32")):
+        shutil.copy(package(name) / path, work / "isolinux")
+    (work / "isolinux/isolinux.cfg").write_text(
+        "DEFAULT l1\nPROMPT 0\nLABEL l1\nKERNEL /vmlinuz\n"
+        f"APPEND initrd=/initrd {append}\n", encoding="ascii")
+    command([package("genisoimage") / "usr/bin/genisoimage", "-quiet", "-f",
+             "-o", out, "-b", "isolinux/isolinux.bin", "-c",
+             "isolinux/boot.cat", "-no-emul-boot", "-boot-load-size", "4",
+             "-boot-info-table", "-J", "-R", work])
+    shutil.rmtree(work)
+
+
 # Guests: each function makes the file of its name
 
 def assembled(name, bits, *link):
@@ -395,11 +495,7 @@ def l2_initrd(full=False):
     def make():
         archive = busybox_root(init)
         if full:
-            order = []
-            for name, data in modules(SUITE, FULL, L2_MODULES):
-                archive.add(f"mod/{name}.ko", data)
-                order.append(name)
-            archive.add("mod/order", "\n".join(order) + "\n")
+            archive.modules("order", modules(SUITE, FULL, L2_MODULES))
         return gzip.compress(archive.pack(), 9, mtime=0)
 
     return cached("l2-full" if full else "l2", key, make)

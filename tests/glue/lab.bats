@@ -74,6 +74,14 @@ EOT
     one_line 'build it with ./configure-wrapper.sh --pristine'
     run -2 ci/lab one --timeout 0
     one_line '0 is not 1 or more'
+    run -2 ci/lab one --metal --vmx
+    one_line '--metal or --vmx?'
+    run -2 ci/lab one --metal --npt 0
+    one_line '--metal has no L1 for --npt'
+    run -2 ci/lab one --metal --no-icount
+    one_line '--metal has no L1 for --no-icount'
+    run -2 ci/lab one --vmx --smp 2
+    one_line '--vmx is Bochs, and has no --smp'
 }
 
 @test "lab: a job says of itself nothing that the lab doesn't know" {
@@ -138,12 +146,27 @@ EOT
 @test "lab: options are stronger than what a job wants" {
     job one 'One guest' 'npt=0 nested=1'
     run -0 ci/lab one --l0 ./l0
-    same "$(grep -o 'lab.*' append)" 'lab.npt=0 lab.nested=1'
-    grep -q -- '-icount shift=0,sleep=off' arguments
+    same "$(grep -o 'lab.*' append)" 'lab.kvm=kvm-amd lab.npt=0 lab.nested=1'
+    grep -q -- '-icount shift=0,sleep=off -seed 1' arguments
     run -0 ci/lab one --l0 ./l0 --npt 1 --nested 0 --smp 2 --no-icount
-    same "$(grep -o 'lab.*' append)" 'lab.npt=1 lab.nested=0'
+    same "$(grep -o 'lab.*' append)" 'lab.kvm=kvm-amd lab.npt=1 lab.nested=0'
     grep -q -- '-smp 2' arguments
     run ! grep -q icount arguments
+}
+
+@test "lab: a job that runs twice fails if the second isn't the same" {
+    job one 'One guest' twice
+    run -0 ci/lab one --l0 ./l0
+    says 'ok 2 one: a second run is the same, to the instruction'
+    same "$(ls build/lab/results)" $'one\none.lock'
+    # shellcheck disable=SC2016 # for the script
+    sed -i 's/echo kept/echo $$/' l0
+    run -1 ci/lab one --l0 ./l0
+    says 'not ok 2 one: a second run is the same'
+    says '# one: file differs'
+    # Without -icount no two are.
+    run -0 ci/lab one --l0 ./l0 --no-icount
+    says '1..1'
 }
 
 @test "lab: figures become a table" {
@@ -153,6 +176,79 @@ EOT
     run -0 ci/lab one --l0 ./l0 --table build/table
     run -0 cat build/table.csv build/table.rst
     golden lab-table
+}
+
+@test "lab: --vmx runs the job in Bochs, and has its disk" {
+    local packages=build/lab/packages/bookworm name
+    for name in bochs bochsbios vgabios libltdl7 libsamplerate0 isolinux \
+        syslinux-common genisoimage; do
+        mkdir -p $packages/$name/usr/bin
+    done
+    mkdir -p build/lab/bochs $packages/isolinux/usr/lib/ISOLINUX \
+        $packages/syslinux-common/usr/lib/syslinux/modules/bios
+    echo boots >$packages/isolinux/usr/lib/ISOLINUX/isolinux.bin
+    echo boots >$packages/syslinux-common/usr/lib/syslinux/modules/bios/ldlinux.c32
+    cat >$packages/genisoimage/usr/bin/genisoimage <<'EOT'
+#!/bin/bash
+cp "${!#}/isolinux/isolinux.cfg" .
+EOT
+    cat >$packages/bochs/usr/bin/bochs-bin <<'EOT'
+#!/bin/sh
+config=$3
+cp said "$(sed -n 's/^com1:.*dev=//p' "$config")"
+mkdir -p left
+echo kept >left/file
+tar -C left -cf "$(sed -n 's/^ata0-master:.*path=\([^,]*\),.*/\1/p' "$config")" .
+EOT
+    chmod +x $packages/bochs/usr/bin/bochs-bin $packages/genisoimage/usr/bin/genisoimage
+    echo module >$packages/linux-image-cloud-amd64/lib/kvm-intel.ko
+    run -0 ci/lab one --vmx --npt 0
+    says 'ok 1 one: guest runs'
+    same "$(cat build/lab/results/one/out/file)" kept
+    grep -q 'lab.kvm=kvm-intel lab.ept=0 lab.nested=0' isolinux.cfg
+}
+
+# An unshare that leaves all to the job: the last argument is the console
+fake_unshare() {
+    cat >"$FIXTURES/stubs/unshare" <<'EOT'
+#!/bin/bash
+[ "${!#}" = true ] && exit
+ls "${@: -2:1}" >root
+grep . "${@: -2:1}/job/env" >env
+echo left >"${@: -2:1}/out/file"
+cp said "${!#}"
+EOT
+    chmod +x "$FIXTURES/stubs/unshare"
+}
+
+teardown() { rm -f "$FIXTURES/stubs/unshare"; }
+
+@test "lab: --metal runs the job on this host's KVM" {
+    [ -w /dev/kvm ] || skip 'no usable /dev/kvm'
+    fake_unshare
+    printf 'echo\n' >tests/lab/metal
+    run -0 ci/lab one --metal
+    says 'ok 1 one: guest runs'
+    same "$(cat build/lab/results/one/out/file)" left
+    grep -q 'METAL=1' env
+    grep -q 'ICOUNT=0' env
+    [ ! -e build/lab/results/one/root ]
+    job one 'One guest' nested=1
+    [ -e /sys/module/kvm_amd ] || [ -e /sys/module/kvm_intel ] || {
+        run -0 ci/lab one --metal
+        says "# SKIP it wants nested=1 of KVM, which this host doesn't have"
+    }
+}
+
+@test "lab: --metal is refused in one line where it can't be" {
+    printf '#!/bin/sh\necho "unshare: not allowed" >&2\nexit 1\n' >"$FIXTURES/stubs/unshare"
+    chmod +x "$FIXTURES/stubs/unshare"
+    run -2 ci/lab one --metal
+    if [ -w /dev/kvm ]; then
+        one_line '--metal: no namespaces to be had: unshare: not allowed'
+    else
+        one_line '--metal: no /dev/kvm that can be used'
+    fi
 }
 
 @test "lab: without Debian's packages all is skipped, with the reason" {
