@@ -115,6 +115,8 @@ class Boot:
 
     def archives(self):
         """Packed: the base, the QEMU under test, and the job."""
+        if self.job.refuses(self.opts):
+            raise Skip(self.job.refuses(self.opts))
         for word in self.job.list_of("needs"):
             if not self.has(word):
                 raise Skip(f"{self.opts.qemu} knows no {word}")
@@ -257,6 +259,8 @@ class Bochs(Boot):
                  self.dir / "initrd", self.append())
         rom = package("bochsbios") / "usr/share/bochs/BIOS-bochs-latest"
         vga = package("vgabios") / "usr/share/vgabios/vgabios.bin"
+        # Debian's has its debugger, which waits to be told to go on.
+        (self.dir / "rc").write_text("c\n", encoding="ascii")
         (self.dir / "bochsrc").write_text(f"""\
 config_interface: textconfig
 display_library: rfb, options="timeout=0"
@@ -285,7 +289,7 @@ info: action=report
                 f"LTDL_LIBRARY_PATH={plugins}",
                 f"BXSHARE={package('bochsbios') / 'usr/share/bochs'}",
                 package("bochs") / "usr/bin/bochs-bin",
-                "-q", "-f", self.dir / "bochsrc"]
+                "-q", "-f", self.dir / "bochsrc", "-rc", self.dir / "rc"]
 
 
 def no_metal():

@@ -169,6 +169,16 @@ EOT
     says '1..1'
 }
 
+@test "lab: a job is not run with what it isn't for" {
+    job one 'One guest' 'quick npt=0 fixed=npt,nested'
+    run -2 ci/lab one --l0 ./l0 --npt 1
+    one_line "job 'one' is for --npt 0"
+    run -0 ci/lab --quick --l0 ./l0 --nested 1
+    says "ok 1 one: One guest # SKIP job 'one' is for --nested 0"
+    run -0 ci/lab one --l0 ./l0 --npt 0
+    says 'ok 1 one: guest runs'
+}
+
 @test "lab: figures become a table" {
     console 'ok guest runs' '# figure guest=post variant=off io=6606 mmio=' \
         '# figure guest=post variant=on io=1334 mmio=100 saved=5549' \

@@ -1,6 +1,6 @@
 #!/bin/sh
 # A hypervisor with a guest of its own, whose ports it doesn't intercept
-# lab: quick nested=1 guests=nested.elf knows=exit-clustering
+# lab: quick nested=1 fixed=nested,npt guests=nested.elf knows=exit-clustering
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-or-later
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # A guest that changes its page table between exits, with shadow page tables
-# lab: quick npt=0 guests=shadow.bios knows=exit-clustering
+# lab: quick npt=0 fixed=npt guests=shadow.bios knows=exit-clustering
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-or-later
 
