@@ -12,8 +12,8 @@
 QEMU=/qemu/bin/qemu-system-x86_64
 ESC=$(printf '\033')
 # Jobs change these: guest's machine and memory (MiB), microseconds between two
-# looks, whether exits are counted (costs instructions).
-MACHINE=pc MEM=256 POLL=50000 TRACE=1
+# looks, whether exits are counted (costs instructions); how variants are run.
+MACHINE=pc MEM=256 POLL=50000 TRACE=1 PASSES='traced plain'
 
 say() { echo "LAB: $*"; }
 
@@ -273,9 +273,10 @@ refused() {
 
 # equal GUEST VARIANT VARIANT FILES...: of two runs
 equal() {
-    local guest=$1 a b file
-    a=$(echo "$2" | tr ',=' '--')
-    b=$(echo "$3" | tr ',=' '--')
+    local guest=$1 a b file end=
+    [ -n "$TRACE" ] || end=-untraced
+    a=$(echo "$2" | tr ',=' '--')$end
+    b=$(echo "$3" | tr ',=' '--')$end
     shift 3
     for file; do
         if [ ! -s "/out/$guest-$a/$file" ]; then
@@ -296,15 +297,16 @@ judge() { :; }
 # variants FILES GUEST SECONDS WHERE PATTERN ARGS...: runs each variant twice,
 # to count exits and, without a trace, instructions; FILES are the same in all.
 variants() {
-    local files=$1 guest=$2 first=${VARIANTS%% *} variant
+    local files=$1 guest=$2 first=${VARIANTS%% *} variant pass
     shift 2
-    for TRACE in 1 ''; do
+    for pass in $PASSES; do
+        TRACE=${pass#plain}
         for variant in $VARIANTS; do
             prepare
             run "$guest" "$variant" "$@"
             judge
             # shellcheck disable=SC2086 # a list
-            [ -z "$TRACE" ] || [ "$variant" = "$first" ] ||
+            [ "$pass" != "${PASSES%% *}" ] || [ "$variant" = "$first" ] ||
                 equal "$guest" "$first" "$variant" $files
         done
     done
