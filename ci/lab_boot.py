@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 import threading
 import time
+from itertools import zip_longest
 
 from lab_images import (CLOUD, FIRMWARE_FROM, LAB, SOURCE, Archive,
                         bochs_cd, bochs_plugins, extract, guest, l1_root,
@@ -67,14 +68,12 @@ class Processes:
 
 
 def different(one, other):
-    """The first file below two folders that isn't the same, or None."""
-    names = sorted({path.relative_to(root) for root in (one, other)
-                    for path in root.rglob("*") if not path.is_dir()})
-    for name in names:
-        if not ((one / name).is_file() and (other / name).is_file() and
-                (one / name).read_bytes() == (other / name).read_bytes()):
-            return name
-    return None
+    """Files below two folders that aren't the same."""
+    names = {path.relative_to(root) for root in (one, other)
+             for path in root.rglob("*") if not path.is_dir()}
+    return [name for name in sorted(names)
+            if not ((one / name).is_file() and (other / name).is_file() and
+                    (one / name).read_bytes() == (other / name).read_bytes())]
 
 
 class Boot:
@@ -168,11 +167,14 @@ class Boot:
         lines, why = self.run_alone()
         if why:
             return lines, why
-        wrong = "what it says" if lines != before else \
-            different(first / "out", self.dir / "out")
+        wrong = [f"# {path} differs"
+                 for path in different(first / "out", self.dir / "out")]
+        wrong += [f"# it said before: {was}"
+                  for was, line in zip_longest(before, lines)
+                  if was != line]
         title = "a second run is the same, to the instruction"
         if wrong:
-            return [*lines, f"not ok {title}", f"# {wrong} differs"], None
+            return [*lines, f"not ok {title}", *wrong[:8]], None
         shutil.rmtree(first)
         return [*lines, f"ok {title}"], None
 
