@@ -87,7 +87,7 @@ class Boot:
     def __init__(self, job, opts, processes):
         self.job, self.opts, self.processes = job, opts, processes
         self.dir = RESULTS / job.name
-        self.took = 0.0
+        self.took, self.packed = 0.0, None
 
     def wanted(self, what):
         """An option that was given is stronger than what the job says."""
@@ -113,7 +113,16 @@ class Boot:
         return l1_root(self.opts.kernel, self.module)
 
     def archives(self):
-        """Packed: the base, the QEMU under test, and the job."""
+        """Packed: the base, the QEMU under test, and the job.
+
+        Packed once: for a second run that compares nothing may change.
+        """
+        if self.packed is None:
+            self.packed = self.pack()
+        return self.packed
+
+    def pack(self):
+        """What archives() returns."""
         if self.job.refuses(self.opts):
             raise Skip(self.job.refuses(self.opts))
         for word in self.job.list_of("needs"):
