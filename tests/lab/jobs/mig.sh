@@ -29,7 +29,7 @@ migrate() {
         quote </t/answer
         return 1
     fi
-    for _ in $(seq 200); do
+    for _ in $(seq $((200 * PATIENCE))); do
         n=$(syncs)
         ! grep -q -E 'completed|failed' /t/migration || break
         [ "${n:-0}" -lt 3 ] || mon 'migrate_set_parameter downtime-limit 2000'
