@@ -259,7 +259,7 @@ class Bochs(Boot):
     """In Bochs, which emulates VMX: a hundred times slower than a processor.
     """
 
-    module, paging = "kvm-intel", "ept"
+    module, paging, env = "kvm-intel", "ept", "VMX=1\n"
     # Of 512 bytes, 63 sectors, 16 heads
     CYLINDERS = 256
 
