@@ -83,10 +83,15 @@ class Boot:
     module, paging = "kvm-amd", "npt"
     # Words of /job/env
     env = ""
+    # Of its name, where a job is run in more than one way
+    suffix = ""
+    # L0's exit status when L1 switches off
+    off = 0
 
     def __init__(self, job, opts, processes):
         self.job, self.opts, self.processes = job, opts, processes
-        self.dir = RESULTS / job.name
+        self.name = job.name + self.suffix
+        self.dir = RESULTS / self.name
         self.took, self.packed = 0.0, None
 
     def wanted(self, what):
@@ -161,7 +166,7 @@ class Boot:
     def run(self):
         """run_alone(), when no other lab runs the same job here."""
         RESULTS.mkdir(parents=True, exist_ok=True)
-        with (RESULTS / f"{self.job.name}.lock").open("w") as lock:
+        with (RESULTS / f"{self.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             lines, why = self.run_alone()
             if self.job.twice and not why and self.opts.icount:
@@ -170,7 +175,7 @@ class Boot:
 
     def run_again(self, before):
         """A second run, which is to be the same."""
-        first = self.dir.with_name(f"{self.job.name}.first")
+        first = self.dir.with_name(f"{self.name}.first")
         shutil.rmtree(first, ignore_errors=True)
         self.dir.rename(first)
         lines, why = self.run_alone()
@@ -206,7 +211,7 @@ class Boot:
         why = None
         if status is None:
             why = f"not done in {timeout} s"
-        elif status:
+        elif status != self.off:
             said = (self.dir / "l0.log").read_text(errors="replace").strip()
             why = f"L0 ended with {status}: {said[-200:]}"
         elif not ended:
@@ -229,7 +234,7 @@ class Boot:
             with tarfile.open(self.dir / "disk", "r:") as tar:
                 tar.extractall(self.dir / "out")
         except (tarfile.TarError, OSError) as err:
-            note(f"{self.job.name}: left nothing: {err}")
+            note(f"{self.name}: left nothing: {err}")
         if not self.opts.keep:
             for name in ("initrd", "disk"):
                 (self.dir / name).unlink()
@@ -260,6 +265,7 @@ class Bochs(Boot):
     """
 
     module, paging, env = "kvm-intel", "ept", "VMX=1\n"
+    suffix, off = "-vmx", 1
     # Of 512 bytes, 63 sectors, 16 heads
     CYLINDERS = 256
 
