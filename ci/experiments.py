@@ -252,7 +252,8 @@ class SyncSize(Experiment):
                       or row["accel"] == "kvm"
                       or (stage[0] == "bitmap_us" and row["accel"] != "tcg")]
             if row["sync"] == "0":
-                stages = (("us", ", first", ""),)
+                stages = (("us", ", first", ""),
+                          ("held_us", ", setup with the big lock held", ""))
             rows += [{"case": case + name, "variant": row["variant"],
                       "value": float(row[column]) / 1000, "unit": "ms"}
                      for column, name, _ in stages]
@@ -315,7 +316,8 @@ class DirtyMaps(Experiment):
     variants = ("bytemap", "map")
     FILE = re.compile(r"^ok \d+ .*/(read|write)-1g.txt$", re.M)
     LINE = re.compile(r"^# sync +(\S+ \S+) (.{18}) +\d+ dirty +"
-                      r"bytemap +([\d.]+) us +flat +([\d.]+) us +"
+                      r"bytemap +([\d.]+) us +flat +([\d.]+) us"
+                      r"(?: \([\d.]+-[\d.]+\))? +"
                       r"map +([\d.]+) us \(([\d.]+)-([\d.]+)\)", re.M)
 
     def commands(self, full):

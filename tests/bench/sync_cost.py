@@ -4,7 +4,9 @@
 The guest is paused and nothing of it is dirty, so what is timed is what a
 sync costs for the mere existence of RAM: from migration_bitmap_sync_start to
 migration_bitmap_sync_end, with the big lock held.  The first sync of a
-migration also starts dirty logging and is listed apart.  An even-sized guest
+migration is listed apart, with what comes before it in the same hold of the
+lock: "init", until the migration's bitmaps are made, and "log", until the logs
+are started; "held" is all three.  An even-sized guest
 is compared with one 8 KiB smaller, whose RAMBlock ends within a word of the
 dirty bitmap.
 
@@ -63,8 +65,12 @@ EXAMPLES = """examples:
 """
 # With a date, or, up to 10.0, as 'pid@seconds:'
 EVENT = re.compile(r"^(?:(\S+)Z |\d+@([\d.]+):)(?:migration_bitmap_sync_|"
-                   r"memory_region_sync_)(start|dirty|end)"
+                   r"memory_region_sync_|savevm_state_|global_dirty_)"
+                   r"(start|dirty|end|setup|changed)"
                    r"(?: dirty_pages (\d+))?", re.M)
+# What a row of results has of each sync: a name and the CSV's column
+SHARES = {"all": "us", "QEMU's": "qemu_us", "bitmap": "bitmap_us",
+          "init": "init_us", "log": "log_us", "held": "held_us"}
 # What a migration may send in a second: while the guest is at it, and then
 SLOW, FAST = 32 << 10, 200 << 20
 ACCELS = {"tcg": "tcg", "kvm": "kvm", "kvm-ring": "kvm,dirty-ring-size=4096"}
@@ -211,9 +217,7 @@ def ram_args(size_kib, unplugged):
 
 
 def sync_times(qemu, accel, size_kib, library, opts):
-    """(all, QEMU's own, last stage's) microseconds of each sync of a
-    migration to nowhere.
-    """
+    """Microseconds of each sync of a migration to nowhere: see SHARES."""
     with tempfile.TemporaryDirectory() as tmp:
         log = pathlib.Path(tmp, "trace.log")
         ioctls = pathlib.Path(tmp, "ioctls")
@@ -234,6 +238,8 @@ def sync_times(qemu, accel, size_kib, library, opts):
                 "-trace", "memory_region_sync_dirty",
                 "-trace", "migration_bitmap_sync_start",
                 "-trace", "migration_bitmap_sync_end",
+                "-trace", "savevm_state_setup",
+                "-trace", "global_dirty_changed",
                 "-D", str(log), "-msg", "timestamp=on",
                 *(boot_sector(opts, tmp) if opts.dirty else [])])
         vm.launch()
@@ -251,31 +257,39 @@ def sync_times(qemu, accel, size_kib, library, opts):
                            kernel_times(ioctls))
     if opts.dirty:
         times = times[:opts.syncs + 1]
-        if min(time[3] for time in times[1:]) < (opts.dirty << 8) * 0.9:
+        if min(time[-1] for time in times[1:]) < (opts.dirty << 8) * 0.9:
             raise Wrong(f"{qemu}: not as many pages became dirty as the "
                         f"guest wrote: {times}")
     if len(times) < 2:
         raise Wrong(f"{qemu}: only {len(times)} syncs were traced")
-    return [time[:3] for time in times]
+    return [time[:-1] for time in times]
 
 
 def read_times(trace, kernel):
-    """(all, QEMU's own, last stage's) microseconds and dirty pages of each
-    sync.
-    """
-    times, start, collected = [], None, None
+    """Microseconds, as in SHARES, and dirty pages of each sync."""
+    times, start, collected, setup, log = [], None, None, None, None
     for date, seconds, what, pages in EVENT.findall(trace):
         when = (float(seconds) if seconds else
                 datetime.fromisoformat(date + "+00:00").timestamp())
-        if what == "start":
+        if what == "setup":
+            setup = log = when
+        elif what == "changed":
+            # Once more when logging ends, which counts no more
+            log = when
+        elif what == "start":
             start = collected = when
+            if setup is None:
+                setup = log = start
         elif what == "dirty":
             collected = when
         else:
             took = (when - start) * 1e6
+            before = (log - setup) * 1e6, (start - log) * 1e6
             times.append((took, took - sum(us for end, us in kernel
                                            if start <= end <= when),
-                          (when - collected) * 1e6, int(pages)))
+                          (when - collected) * 1e6, *before,
+                          took + sum(before), int(pages)))
+            setup = None
     return times
 
 
@@ -294,8 +308,8 @@ def attempt(*args):
 
 
 def measure(opts):
-    """Rows of (variant, accel, shape, kib, run, index, us, QEMU's us, last
-    stage's us), and why accelerators were skipped.
+    """Rows of (variant, accel, shape, kib, run, index, and the SHARES), and
+    why accelerators were skipped.
     """
     library = preload_library()
     shapes = {"even": opts.size << 20, "odd": (opts.size << 20) - 8}
@@ -337,7 +351,9 @@ def report(rows, skipped, opts):
           f"and how much faster than {next(iter(opts.qemu))}")
     print(f"{'accel':9} {'guest':5} {'sync':6} {'share':6} {'variant':13}")
     lines = [(a, s, f, c) for a in opts.accel for s in opts.shape
-             for f in (True, False) for c in (6, 7, 8) if c == 6 or a != "tcg"]
+             for f in (True, False) for c, share in enumerate(SHARES, 6)
+             if (f or c < 9) and (share not in ("QEMU's", "bitmap")
+                                  or a != "tcg")]
     for accel, shape, first, column in lines:
         base = None
         for variant in opts.qemu:
@@ -345,7 +361,7 @@ def report(rows, skipped, opts):
             if not found:
                 continue
             base = base or statistics.median(found)
-            share = {6: "all", 7: "QEMU's", 8: "bitmap"}[column]
+            share = list(SHARES)[column - 6]
             print(f"{accel:9} {shape:5} {'first' if first else 'later':6} "
                   f"{share:6} {variant:13} {spread(found, '.3f'):>32} "
                   f"{base / statistics.median(found):>7.2f}x")
@@ -374,13 +390,12 @@ def main():
             [path, "--version"]).splitlines()[0])
             for variant, path in opts.qemu.items()}
         rows = [(*row, *after[row[0]], "") for row in rows]
-        rows += [(variant, accel, "", opts.size << 20, *[""] * 5,
-                  *after[variant], why)
+        rows += [(variant, accel, "", opts.size << 20,
+                  *[""] * (2 + len(SHARES)), *after[variant], why)
                  for (accel, variant), why in skipped.items()]
         write_csv(opts.csv, ("variant", "accel", "guest", "size_kib", "run",
-                             "sync", "us", "qemu_us", "bitmap_us",
-                             "dirty_mib", "kernel", "version",
-                             "skipped"), rows)
+                             "sync", *SHARES.values(), "dirty_mib", "kernel",
+                             "version", "skipped"), rows)
     return 0
 
 

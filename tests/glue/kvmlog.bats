@@ -17,6 +17,10 @@ kvmlog() {
     kvmlog nothing
 }
 
+@test "no log is read for the first round" {
+    kvmlog first
+}
+
 @test "a bitmap goes with its log" {
     kvmlog memory
 }

@@ -177,6 +177,28 @@ def migrate_after(variant, tmp, before, hide, display=False, low=RAM * MIB):
             raise Wrong("no log was cleared")
 
 
+def first_round(variant, tmp):
+    """No log is read before all was sent once: nothing is to be learned."""
+    with contextlib.ExitStack() as stack:
+        source = writer(stack, variant, tmp, "source", KVMSHIM_HIDE="")
+        wait_writes(source, 2)
+        source.vm.cmd("migrate-set-parameters", max_bandwidth=1000000)
+        source.vm.cmd("migrate", uri="exec:cat >/dev/null")
+        wait_until(lambda: source.vm.cmd("query-migrate").get("ram", {})
+                   .get("remaining", 1 << 40) < RAM * MIB, 60,
+                   "no page is sent")
+        source.vm.cmd("stop")
+        syncs = source.vm.cmd("query-migrate")["ram"]["dirty-sync-count"]
+        source.vm.shutdown()
+        # One is that of exec:'s cat
+        gets = sum(map(int, source.report(r"^sum gets (\d+)")))
+        comment(f"{syncs} syncs, logs were read {gets} times")
+        if syncs != 1:
+            raise Wrong("all was sent already")
+        if gets:
+            raise Wrong("logs were read for the first sync")
+
+
 def of_size(stack, variant, tmp, size, **env):
     """A QEMU of so many GiB of which nothing was ever touched."""
     return Shimmed(stack, variant, tmp, f"size-{size}", [
@@ -271,6 +293,7 @@ def cases():
             table[name + ("-hidden" if hide else "")] = (
                 functools.partial(migrate_after, before=before, hide=hide,
                                   display=display), title)
+    table["first"] = first_round, "no log is read for the first round"
     table["odd-slot"] = (
         functools.partial(migrate_after, before=nothing, hide=False,
                           low=ODD_LOW),

@@ -8,7 +8,8 @@
  *
  * KVM_CLEAR_DIRTY_LOG may only name pages that a KVM_GET_DIRTY_LOG reported
  * since logging began or since they were last cleared: KVM forgets of others that
- * they were written.
+ * they were written.  With KVM_DIRTY_LOG_INITIALLY_SET all pages are in the log
+ * when it begins, which needs no report.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -39,6 +40,7 @@ typedef struct Slot {
 static Slot slots[SPACES][SLOTS];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t gets, clears, cleared;
+static bool initially_set;
 static int (*real_ioctl)(int fd, unsigned long request, ...);
 static FILE *out;
 
@@ -88,6 +90,9 @@ static void region(const struct kvm_userspace_memory_region *r)
         !(slot->flags & KVM_MEM_LOG_DIRTY_PAGES)) {
         free(slot->reported);
         slot->reported = logs ? calloc(1, npages / 8 + 8) : NULL;
+        if (logs && initially_set) {
+            memset(slot->reported, 0xff, npages / 8 + 8);
+        }
     }
     slot->npages = npages;
     slot->flags = r->flags;
@@ -151,6 +156,7 @@ static int extension(int fd, unsigned long request, long which)
     }
     if (which == KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 && r > 0) {
         r &= hide && *hide ? ~KVM_DIRTY_LOG_INITIALLY_SET : ~0;
+        initially_set = r & KVM_DIRTY_LOG_INITIALLY_SET;
         if (out) {
             fprintf(out, "protect %#x\n", r);
         }
