@@ -2,11 +2,11 @@
 """Let a Linux guest receive from iperf3, pristine and patched side by side.
 
 The guest (Debian's cloud kernel and iperf3) runs under TCG with one vCPU and
-virtio-net on a tap device, all in a network namespace of their own.  The host
-sends as fast as the guest takes it: TCP, whose frames have up to 64 KiB, or
-UDP datagrams of one size.  Printed are what the guest has received, and the
-CPU time of QEMU's main thread, which receives the packets: TCG has a thread of
-its own, which is never idle here.
+virtio-net on a tap device or, the variants user-*, on -netdev user, all in a
+network namespace of their own.  The host sends as fast as the guest takes it:
+TCP, whose frames have up to 64 KiB, or UDP datagrams of one size.  Printed are
+what the guest has received, and the CPU time of QEMU's main thread, which
+receives the packets: TCG has a thread of its own, which is never idle here.
 
 Variants alternate, each run is a QEMU of its own.  Times of two machines do
 not compare; the columns of one run do.
@@ -32,10 +32,21 @@ EXAMPLES = """examples:
   tests/bench/guest_net.py
   tests/bench/guest_net.py --load udp --size 1400 --runs 9 --csv out.csv
   tests/bench/guest_net.py --variant pristine --variant direct --load tcp
+  tests/bench/guest_net.py --load tcp --variant user-pristine \\
+      --variant user-patched --variant user-65520 --count
 """
-VARIANTS = {"pristine": ("pristine", ""), "patched": ("patched", ""),
-            "copied": ("patched", ",rx-direct=off"),
-            "direct": ("patched", ",rx-direct=on")}
+# Build, the device's properties, user networking's options if it's not a tap.
+VARIANTS = {"pristine": ("pristine", "", None),
+            "patched": ("patched", "", None),
+            "copied": ("patched", ",rx-direct=off", None),
+            "direct": ("patched", ",rx-direct=on", None),
+            "user-pristine": ("pristine", "", ""),
+            "user-patched": ("patched", "", ""),
+            "user-65520": ("patched", "", ",mtu=65520")}
+TAP = "tap,id=n,ifname=thrift0,script=no,downscript=no,vhost=off"
+USER = ("user,id=n,ipv6=off,net=10.77.0.0/24,host=10.77.0.1,"
+        "hostfwd=tcp:127.0.0.1:5201-10.77.0.2:5201,"
+        "hostfwd=udp:127.0.0.1:5201-10.77.0.2:5201")
 HOST, GUEST, MAC = "10.77.0.1", "10.77.0.2", "52:54:00:12:34:56"
 INSIDE = "THRIFT_GUEST_NET_INSIDE"
 
@@ -49,9 +60,13 @@ def parse_args():
                         help="of UDP datagrams, bytes (default: 64)")
     parser.add_argument("--variant", action="append", choices=VARIANTS,
                         help="can be repeated (default: pristine and patched; "
-                             "copied and direct: patched, rx-direct=off, on)")
+                             "copied and direct: patched, rx-direct=off, on; "
+                             "user-65520: patched, mtu=65520)")
     parser.add_argument("--seconds", type=within(1), default=5,
                         help="of each run (default: 5)")
+    parser.add_argument("--count", action="store_true",
+                        help="count how often the guest is notified; it "
+                             "makes each notification slower")
     parser.add_runs()
     opts = parser.parse_args()
     opts.load = opts.load or ["tcp", "udp"]
@@ -103,6 +118,14 @@ def cpu_seconds(pid):
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
+def lines(path):
+    """Of a file, which may not be there."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
+
+
 def wait_ready(vm, serial, timeout=120):
     """Until the guest's iperf3 listens."""
     def said():
@@ -119,16 +142,19 @@ def wait_ready(vm, serial, timeout=120):
 
 
 def measure(load, variant, initramfs, opts):
-    """(bytes, packets, lost packets, CPU seconds, seconds) of a run."""
-    build, properties = VARIANTS[variant]
+    """(bytes, packets, lost packets, CPU seconds, seconds, notifications)"""
+    build, properties, user = VARIANTS[variant]
+    netdev = TAP if user is None else USER + user
     with tempfile.TemporaryDirectory() as tmp:
         serial = pathlib.Path(tmp, "serial")
+        log = pathlib.Path(tmp, "log")
         vm = machine(
             binary(build), base_temp_dir=tmp,
             args=["-machine", "q35", "-accel", "tcg", "-cpu", "max",
                   "-m", "512", "-display", "none", "-nodefaults",
-                  "-netdev", "tap,id=n,ifname=thrift0,script=no,"
-                             "downscript=no,vhost=off",
+                  *(["-trace", "virtio_notify", "-D", str(log)]
+                    if opts.count else []),
+                  "-netdev", netdev,
                   "-device", f"virtio-net-pci,netdev=n,mac={MAC}"
                              f"{properties}",
                   "-chardev", f"file,id=serial,path={serial}",
@@ -145,10 +171,13 @@ def measure(load, variant, initramfs, opts):
                      "thrift0", "nud", "permanent"])
             extra = ["-u", "-b", "0", "-l", opts.size] \
                 if load == "udp" else []
+            address = GUEST if user is None else "127.0.0.1"
+            notified = lines(log)
             before = cpu_seconds(vm.get_pid())
-            out = command(["iperf3", "-c", GUEST, "-t", opts.seconds,
+            out = command(["iperf3", "-c", address, "-t", opts.seconds,
                            "--json", *extra])
             cpu = cpu_seconds(vm.get_pid()) - before
+            notified = lines(log) - notified
         finally:
             vm.shutdown(hard=True)
     result = json.loads(out)
@@ -160,23 +189,25 @@ def measure(load, variant, initramfs, opts):
     size = got["bytes"] if load == "tcp" else packets * opts.size
     if not size:
         raise Wrong("the guest has received nothing")
-    return size, packets, lost, cpu, got["seconds"]
+    return size, packets, lost, cpu, got["seconds"], notified
 
 
 def report(load, variant, runs, opts):
     """A line: what was received, and what that took."""
-    mbit = [size * 8 / 1e6 / seconds for size, _, _, _, seconds in runs]
-    share = [100 * cpu / seconds for _, _, _, cpu, seconds in runs]
+    mbit = [run[0] * 8 / 1e6 / run[4] for run in runs]
+    share = [100 * run[3] / run[4] for run in runs]
     if load == "tcp":
-        what, unit = [cpu * 1e9 / size for size, _, _, cpu, _ in runs], \
-            "ns/byte"
+        what, unit = [run[3] * 1e9 / run[0] for run in runs], "ns/byte"
     else:
-        what, unit = [cpu * 1e9 / packets for _, packets, _, cpu, _ in runs], \
-            "ns/packet"
+        what, unit = [run[3] * 1e9 / run[1] for run in runs], "ns/packet"
     name = load if load == "tcp" else f"udp {opts.size}"
-    print(f"{name:8} {variant:9} {spread(mbit, '.1f'):>26} Mbit/s "
+    print(f"{name:8} {variant:13} {spread(mbit, '.1f'):>26} Mbit/s "
           f"{spread(what, '.3f' if load == 'tcp' else '.0f'):>24} {unit:9} "
-          f"{spread(share, '.0f'):>14} % of a CPU", flush=True)
+          f"{spread(share, '.0f'):>14} % of a CPU", end="")
+    if opts.count:
+        per_mb = [run[5] * 1e6 / run[0] for run in runs]
+        print(f" {spread(per_mb, '.1f'):>20} notifications/MB", end="")
+    print(flush=True)
 
 
 def main():
@@ -194,7 +225,8 @@ def main():
             report(load, variant, [row[2:] for row in rows
                                    if row[:2] == (load, variant)], opts)
     write_csv(opts.csv, ("load", "variant", "bytes", "packets", "lost",
-                         "cpu seconds of the main thread", "seconds"), rows)
+                         "cpu seconds of the main thread", "seconds",
+                         "notifications"), rows)
     return 0
 
 
