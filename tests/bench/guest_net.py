@@ -60,9 +60,11 @@ def parse_args():
     parser.add_argument("--size", type=within(16, 1472), default=64,
                         help="of UDP datagrams, bytes (default: 64)")
     parser.add_argument("--variant", action="append", choices=VARIANTS,
+                        metavar="VARIANT",
                         help="can be repeated (default: pristine and patched; "
                              "copied and direct: patched, rx-direct=off, on; "
-                             "user-65520: patched, mtu=65520)")
+                             "user-pristine, user-patched, and user-65520: "
+                             "patched, mtu=65520)")
     parser.add_argument("--seconds", type=within(1), default=5,
                         help="of each run (default: 5)")
     parser.add_argument("--count", action="store_true",
