@@ -312,10 +312,19 @@ go_on() {
 }
 
 compile() {
-    local count
+    local count sub
     set_place
     [ -d "$tree" ] || die "there is no rebase onto $name: ci/rebase.sh --repo or --tarball makes one"
-    "$ROOT/ci/build.sh" --variant "rebase-$name" --target config-host.h
+    # What a git tree lacks, and configure would fetch, the release has.
+    for sub in "$SRC"/subprojects/*/; do
+        sub=${sub%/}
+        # git leaves an empty repository where it could not fetch.
+        if [ -z "$(find "$tree/subprojects/${sub##*/}" -type f -not -path '*/.git/*' -print -quit 2>/dev/null)" ]; then
+            rm -rf "$tree/subprojects/${sub##*/}"
+            cp -a "$sub" "$tree/subprojects/"
+        fi
+    done
+    "$ROOT/ci/build.sh" --variant "rebase-$name" --target build.ninja
     git -C "$tree" diff --name-only "refs/thrift/rebase/$name" HEAD -- '*.c' |
         /usr/bin/python3 -c '
 import json, os, sys
