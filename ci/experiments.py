@@ -371,6 +371,107 @@ class DirtyMaps(Experiment):
                        cell(flat, "us"), cell(ours, "us"), times(flat, ours))
 
 
+class Untouched(Experiment):
+    """Memory that the guest never touched, over RAM size and over share."""
+    name, title = "untouched", "Memory that was never touched"
+    minutes = (8, 40)
+    WAYS = {"null": "to nowhere", "file": "to a file of mapped-ram",
+            "snapshot": "savevm"}
+    # What is measured: column, what the case's name has, factor, unit
+    VALUES = (("ms", "", 1, "ms"), ("cpu ms", ", CPU time", 1, "ms"),
+              ("wire bytes", ", sent", 1 / 1024, "KiB"),
+              ("rss KiB", ", growth of RSS", 1, "KiB"),
+              ("tables KiB", ", growth of page tables", 1, "KiB"))
+    CASE = re.compile(r"^([^,]+), (\d+) GiB, ([\d.]+) % touched"
+                      r"(, small pages)?(, stock extrapolated)?"
+                      r"(, with the capability)?$")
+
+    def commands(self, full):
+        bench = [str(ROOT / "tests/bench/untouched_memory.py"), "--csv",
+                 "/dev/stdout"]
+        for name in self.variants:
+            bench += ["--variant", name]
+        runs = ["--runs", "5" if full else "3"]
+        sizes = (1, 4, 16, 64, 256, 1024) if full else (1, 16, 64, 1024)
+        yield [*bench, *runs, *(arg for size in sizes
+                                for arg in ("--size", str(size)))]
+        shares = ("0", "1", "10", "50", "100")
+        yield [*bench, *runs, "--size", "4", *(
+            arg for share in shares for arg in ("--touched", share))]
+        # 4 of 64 GiB
+        yield [*bench, *runs, "--size", "64", "--touched", "6.25",
+               "--way", "null"]
+        # Without huge pages stock takes 15 times as long
+        yield [*bench, "--runs", "3" if full else "2", "--pages", "small",
+               "--way", "null", "--stock-limit", "4", "--size", "1",
+               "--size", "4", "--size", "1024"]
+
+    def parse(self, text):
+        rows = list(csv_lines(text, "variant,accel,gib,"))
+        guessed = {self.place(row) for row in rows
+                   if row["extrapolated"] == "1"}
+        return [value for row in rows
+                for value in self.values(row, self.place(row) in guessed)]
+
+    @staticmethod
+    def place(row):
+        """What the QEMUs are compared with."""
+        return row["way"], row["gib"], row["touched"], row["pages"]
+
+    def values(self, row, guessed):
+        """Rows of a line; those of stock are compared with two of ours."""
+        case = (f"{self.WAYS[row['way']]}, {row['gib']} GiB, "
+                f"{row['touched']} % touched"
+                + ", small pages" * (row["pages"] == "small")
+                + ", stock extrapolated" * guessed)
+        capability = ", with the capability"
+        names = {"pristine": ("", capability), "patched": ("",),
+                 "record": (capability,)}[row["variant"]]
+        for more in names:
+            for column, what, factor, unit in self.VALUES:
+                if row[column]:
+                    yield {"case": case + more + what, "unit": unit,
+                           "variant": row["variant"].replace("record",
+                                                             "patched"),
+                           "value": float(row[column]) * factor}
+
+    def in_table(self, case):
+        """The largest, what is half idle, and where nothing can be won."""
+        return bool(re.search(r", (1024|64) GiB, [0.]+ %|6.25 %|100 %", case)
+                    and not re.search("CPU time|RSS", case))
+
+    def drawn(self, case):
+        return False
+
+    def curves(self, rows):
+        return [self.over(rows, "RAM, GiB",
+                          lambda gib, share: None if share else gib),
+                self.over(rows, "touched, % of 4 GiB",
+                          # A logarithmic scale has no zero
+                          lambda gib, share: max(share, 0.1) if gib == 4
+                          else None)]
+
+    def over(self, rows, what, place):
+        """Curves of all that have a place; ours without and with it."""
+        panels = {}
+        found = sorted(filter(None, map(self.CASE.match, cases(rows))),
+                       key=lambda m: (int(m[2]), float(m[3])))
+        for match in found:
+            where = place(int(match[2]), float(match[3]))
+            if where is None or match[4]:
+                continue
+            panel = panels.setdefault(match[1], {
+                variant: [[], []] for variant in self.variants})
+            for variant in self.variants:
+                line = panel[variant][bool(match[6])
+                                      if variant == "patched" else 0]
+                value = median(rows, match[0], variant)
+                if value and (where, value) not in line:
+                    line.append((where, value))
+        return Curves(what, "ms", panels,
+                      ["without the capability", "with it"], True)
+
+
 class Migration(Experiment):
     """Live migration of a Linux guest that writes."""
     name, title = "migration", "Live migration, Linux under TCG, 8 GiB"
@@ -598,5 +699,5 @@ class Loops(Experiment):
                        {"": lines}, [""], False)]
 
 
-ALL = [Sync(), SyncSize(), DirtyMaps(), Migration(), Receive(),
+ALL = [Sync(), SyncSize(), DirtyMaps(), Untouched(), Migration(), Receive(),
        Instructions(), Copies(), GuestNet(), Exits(), Loops()]

@@ -92,8 +92,8 @@ def panels(place, experiment, curves):
         axes.grid(color=INK, alpha=0.3)
         axes.set_xlabel(curves.what)
     all_axes[0].set_ylabel(curves.unit)
-    if any(any(variants[experiment.variants[0]][1:])
-           for variants in curves.panels.values()):
+    if any(any(variants[name][1:]) for variants in curves.panels.values()
+           for name in experiment.variants):
         name_stages(all_axes[0], curves.names)
     return all_axes
 
@@ -123,7 +123,8 @@ def lines(axes, stages, colour, variant):
 
 def name_stages(axes, names):
     """A legend of its own, where the first panel has no lines."""
-    axes.legend([Line2D([], [], color=INK, **style) for style in STYLES],
+    axes.legend([Line2D([], [], color=INK, **style)
+                 for style in STYLES[:len(names)]],
                 names, loc="lower right", frameon=False, fontsize=8)
 
 
