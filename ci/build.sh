@@ -23,8 +23,8 @@ options:
                           topic-NAME
   --profile server|lean   features (default: server; of asan, clang and fuzz:
                           lean)
-  --target T              a ninja target (default: all; of fuzz:
-                          qemu-fuzz-x86_64)
+  --target T              a ninja target, can be repeated (default: all; of
+                          fuzz: qemu-fuzz-x86_64)
   -- ARGS                 passed on to QEMU's configure
 
 Configures anew only if profile or arguments changed.
@@ -32,7 +32,7 @@ Exit status: 0 built, 1 it does not build, 2 wrong use.
 EOF
 }
 
-variant=patched profile='' target='' extra=()
+variant=patched profile='' targets=() extra=()
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h)
@@ -41,7 +41,7 @@ while [ $# -gt 0 ]; do
         ;;
     --variant | --profile | --target)
         [ $# -gt 1 ] || usage_error "$1 needs a value"
-        declare "${1#--}=$2"
+        if [ "$1" = --target ]; then targets+=("$2"); else declare "${1#--}=$2"; fi
         shift
         ;;
     --)
@@ -110,7 +110,10 @@ case $variant in clang | fuzz)
     cc=clang cxx=clang++
     ;;
 esac
-[ "$variant" != fuzz ] || target=${target:-qemu-fuzz-x86_64}
+[ ${#targets[@]} -gt 0 ] || case $variant in
+fuzz) targets=(qemu-fuzz-x86_64) ;;
+*) targets=(all) ;;
+esac
 if command -v ccache >/dev/null; then
     cc="ccache $cc" cxx="ccache $cxx"
     export CCACHE_BASEDIR=${src%/src} CCACHE_NOHASHDIR=1 \
@@ -192,7 +195,7 @@ show_progress() {
 note "building $variant with $(nproc) jobs (log: build/$variant-build.log)"
 every=$EVERY
 [ ! -t 2 ] || every=1
-if ! NINJA_STATUS='[%f/%t, %es] ' ninja -C "$obj" "${target:-all}" 2>&1 |
+if ! NINJA_STATUS='[%f/%t, %es] ' ninja -C "$obj" "${targets[@]}" 2>&1 |
     tee "$BUILD/$variant-build.log" | show_progress; then
     grep -A12 -m3 -E '^FAILED' "$BUILD/$variant-build.log" >&2 || true
     die "the build of $variant failed (log: build/$variant-build.log)"

@@ -13,27 +13,31 @@ setup() {
 fake_ninja() {
     stub ninja <<'END'
 #!/bin/sh
-# ninja -C OBJ TARGET
+# ninja -C OBJ TARGETS
 cd "$2" || exit 1
-echo "$3" >>targets
+shift 2
+printf '%s\n' "$@" >>targets
 if grep -q '^#error' ../src/migration/ram.c; then
     printf 'FAILED: ram.c.o\nram.c:1: error: #error\n'
     exit 1
 fi
-mkdir -p "$(dirname "$3")"
-cat >"$3" <<'EOT'
+for target; do
+mkdir -p "$(dirname "$target")"
+cat >"$target" <<'EOT'
 #!/bin/sh
+echo run >>"$0.runs"
 case $* in *absent*) echo 1..0; exit 0 ;; esac
 if [ -n "$SKIPS" ]; then echo 'ok 1 # SKIP no such machine'; exit 0; fi
 EOT
 if grep -q 'n += 1;' ../src/migration/ram.c; then
-    printf 'echo "# ERROR: it counts all"\necho not ok 1\nexit 1\n' >>"$3"
+    printf 'echo "# ERROR: it counts all"\necho not ok 1\nexit 1\n' >>"$target"
 elif grep -q 'sleeps' ../src/migration/ram.c; then
-    printf 'sleep 1000\n' >>"$3"
+    printf 'sleep 1000\n' >>"$target"
 else
-    printf 'echo ok 1\n' >>"$3"
+    printf 'echo ok 1\n' >>"$target"
 fi
-chmod +x "$3"
+chmod +x "$target"
+done
 END
 }
 
@@ -187,6 +191,52 @@ echo "bats $*, $THRIFT_QEMU"; echo "ok 1"'
     clean
 }
 
+@test "mutants: what was killed is not tried again, until something changes" {
+    local runs=build/mutants.d/obj/tests/unit/test-ram.runs
+    mutant one/first-bit 'int count_dirty' 'int  count_dirty'
+    run -1 ci/mutants --all --keep-going
+    says 'ok 1 - one/count-all: killed by unit test-ram -p /count'
+    says 'not ok 2 - one/first-bit: survived'
+    [ "$(wc -l <$runs)" = 3 ]
+    # survivors are, but not once more without the mutant
+    run -1 ci/mutants --all
+    says 'ok 1 - one/count-all: was killed by unit test-ram -p /count'
+    says 'not ok 2 - one/first-bit: survived'
+    [ "$(wc -l <$runs)" = 4 ]
+    # named ones are, and handfuls
+    run -0 ci/mutants one/count-all
+    says 'ok 1 - one/count-all: killed by'
+    # and those that are others now, or of another tree
+    mutant one/count-all 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1; \/* all *\/'
+    run -1 ci/mutants --all --keep-going
+    says 'ok 1 - one/count-all: killed by'
+    run -1 ci/mutants --all --keep-going --forget
+    says 'ok 1 - one/count-all: killed by'
+    run -1 ci/mutants --all --keep-going
+    says 'ok 1 - one/count-all: was killed by'
+    git -C build/src commit -q --allow-empty -m x
+    run -1 ci/mutants --all --keep-going
+    says 'ok 1 - one/count-all: was killed by'
+    echo '/* x */' >>build/src/migration/ram.c
+    git -C build/src commit -qam y
+    run -1 ci/mutants --all --keep-going
+    says 'ok 1 - one/count-all: killed by'
+}
+
+@test "mutants: those of unit tests come first, those of the lab last" {
+    for kind in lab glue qtest unit; do
+        mutant "one/a$kind" 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' \
+            "Killed-by: $kind ram"
+    done
+    stub bats <<<'#!/bin/sh
+exit 1'
+    printf '#!/bin/sh\nexit 1\n' >ci/lab
+    chmod +x ci/lab
+    run -1 ci/mutants --all --keep-going
+    [ "$(grep -oE 'ok . - one/a[a-z]+' <<<"$output" | sed 's,.*/a,,' | paste -sd' ')" = \
+        'unit qtest glue lab' ]
+}
+
 @test "mutants: wrong use is said in one line" {
     run -2 ci/mutants one/nothing
     says "mutants: error: no mutant 'one/nothing': see ci/mutants --list"
@@ -202,7 +252,7 @@ echo "bats $*, $THRIFT_QEMU"; echo "ok 1"'
 @test "mutants: a file that is out of order is named" {
     printf 'Breaks: a\nKilled-by: hope\n\n+++ b/x\n' >tests/mutants/one/bad.patch
     run -1 ci/mutants --list
-    says "one/bad: Killed-by is one of unit, qtest, lab, glue, and a name"
+    says "one/bad: Killed-by is one of unit, qtest, glue, lab, and a name"
     printf 'Braeks: a\n\n+++ b/x\n' >tests/mutants/one/bad.patch
     run -1 ci/mutants --list
     says "one/bad: 'Braeks: a' is no header line"
