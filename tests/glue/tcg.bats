@@ -1,0 +1,34 @@
+#!/usr/bin/env bats
+# Of tests/tcg, which QEMU runs by "make check-tcg": programs for a processor
+# without firmware, on the QEMU that $THRIFT_QEMU names.
+
+setup() {
+    [ -n "${THRIFT_QEMU:-}" ] || skip "the stage qtest runs it"
+    cd "$(dirname "$BATS_TEST_FILENAME")/../.." || return 1
+    tcg=$PWD/build/src/tests/tcg
+}
+
+# tcg NAME [OPTIONS]: build and run one of x86_64/system; what it prints is in
+# $output
+tcg() {
+    local dir=$BATS_TEST_TMPDIR name=$1
+    shift
+    gcc -m64 -nostdlib -static -ggdb -O0 -fno-stack-protector -I"$tcg/minilib" \
+        -Wa,--noexecstack -Wl,-T"$tcg/x86_64/system/kernel.ld" \
+        -Wl,-melf_x86_64 -o "$dir/$name" "$tcg/x86_64/system/"{boot.S,"$name.c"} \
+        "$tcg/minilib/printf.c" -lgcc
+    timeout 60 "$THRIFT_QEMU" -accel tcg -display none -monitor none "$@" \
+        -chardev "file,path=$dir/output,id=output" \
+        -device isa-debugcon,chardev=output \
+        -device isa-debug-exit,iobase=0xf4,iosize=0x4 -kernel "$dir/$name" ||
+        {
+            cat "$dir/output"
+            return 1
+        }
+    output=$(<"$dir/output")
+}
+
+@test "an interrupt that VMRUN injects is delivered once" {
+    tcg svm-eventinj -icount shift=0,sleep=off
+    [[ $output == *PASS* ]]
+}
