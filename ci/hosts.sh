@@ -67,6 +67,9 @@ programs() {
     ! [ -f "$SRC/tests/unit/test-dirty-groups.c" ] || echo test-dirty-groups
     ! [ -f "$SRC/tests/unit/test-exit-cluster.c" ] || {
         echo test-exit-cluster $cluster-{decode,exec,mem,ops}.c
+        # It takes pages away with mprotect().
+        [ "$1" = llp64 ] ||
+            echo test-exit-cluster-edges $cluster-{decode,exec,mem,ops}.c
         echo test-exit-cluster-history $cluster-history.c
     }
 }

@@ -83,6 +83,25 @@ static inline gpointer g_memdup2(gconstpointer from, gsize size)
 #define g_renew(type, p, n) ((type *)g_realloc(p, sizeof(type) * (n)))
 char *g_strdup_printf(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
+/* Text that grows; what doesn't fit ends the program */
+typedef struct GString {
+    char str[4096];
+    gsize len;
+} GString;
+static inline GString *g_string_new(const char *none)
+{
+    return g_malloc0(sizeof(GString));
+}
+static inline char *g_string_free(GString *s, gboolean text_too)
+{
+    free(s);
+    return NULL;
+}
+void g_string_truncate(GString *s, gsize len);
+void g_string_append_c(GString *s, char c);
+void g_string_append_printf(GString *s, const char *format, ...)
+    G_GNUC_PRINTF(2, 3);
+
 /* Tests; they print TAP, and the first assertion that fails ends them */
 G_NORETURN void thrift_failed(const char *file, int line, const char *what,
                               long double a, long double b);

@@ -40,6 +40,31 @@ char *g_strdup_printf(const char *format, ...)
     return strdup(text);
 }
 
+void g_string_truncate(GString *s, gsize len)
+{
+    if (len < s->len) {
+        s->len = len;
+        s->str[len] = 0;
+    }
+}
+
+void g_string_append_c(GString *s, char c)
+{
+    g_string_append_printf(s, "%c", c);
+}
+
+void g_string_append_printf(GString *s, const char *format, ...)
+{
+    va_list ap;
+    int n;
+
+    va_start(ap, format);
+    n = vsnprintf(s->str + s->len, sizeof(s->str) - s->len, format, ap);
+    va_end(ap);
+    g_assert(n >= 0 && n < sizeof(s->str) - s->len);
+    s->len += n;
+}
+
 /* Tests */
 
 static struct {
