@@ -158,11 +158,12 @@ lock_build() {
     export THRIFT_LOCKED=1
 }
 
-# light_worktree DIR COMMIT: a work tree of build/src without files.  git am
-# brings in what a patch touches, so this takes no time and no space.
+# light_worktree DIR COMMIT: a work tree of build/src without files, but for the
+# attributes, which have a say in what a diff looks like.  git am brings in what
+# a patch touches, so this takes no time and no space.
 light_worktree() {
     qgit -C "$SRC" worktree add -q --no-checkout --detach "$1" "$2"
-    qgit -C "$1" sparse-checkout set --no-cone /no/file/at/all
+    qgit -C "$1" sparse-checkout set --no-cone /.gitattributes
     qgit -C "$1" read-tree -mu HEAD
 }
 
