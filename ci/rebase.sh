@@ -317,6 +317,7 @@ compile() {
     [ -d "$tree" ] || die "there is no rebase onto $name: ci/rebase.sh --repo or --tarball makes one"
     # What a git tree lacks, and configure would fetch, the release has.
     for sub in "$SRC"/subprojects/*/; do
+        [ -d "$sub" ] || continue
         sub=${sub%/}
         # git leaves an empty repository where it could not fetch.
         if [ -z "$(find "$tree/subprojects/${sub##*/}" -type f -not -path '*/.git/*' -print -quit 2>/dev/null)" ]; then

@@ -11,10 +11,10 @@ COMMANDS=(configure-wrapper.sh ci/apply.sh ci/apt_private.py ci/base.sh ci/bench
     ci/suite.sh ci/unit_tests.py
     tests/bench/exit_loops.py tests/bench/exits.py tests/bench/guest_net.py
     tests/bench/migration_time.py tests/bench/record_dirty_maps.py
-    tests/bench/sync_cost.py
+    tests/bench/sync_cost.py tests/bench/untouched_memory.py
     tests/guests/exercise.py tests/guests/faults.py tests/guests/kvmlog.py
     tests/guests/make.sh
-    tests/guests/migrate_guest.py tests/guests/soak.py
+    tests/guests/migrate_guest.py tests/guests/savevm_leak.py tests/guests/soak.py
     tests/libvirt/check.py tests/monitor/check.py)
 
 setup() {
@@ -75,8 +75,8 @@ waits() { # COMMAND [ARGUMENTS...]
 }
 
 @test "the commands below are all there are" {
-    # What the guest runs as its init is none.
-    have=$(find configure-wrapper.sh ci tests/* -maxdepth 1 -type f -perm -u+x ! -name 'init*' | sort)
+    # What a guest or a host runs as its init is none.
+    have=$(find configure-wrapper.sh ci tests/* -maxdepth 1 -type f -perm -u+x ! -name 'init*' ! -name metal | sort)
     same "$have" "$(printf '%s\n' "${COMMANDS[@]}" | sort)"
 }
 
