@@ -21,6 +21,10 @@ kvmlog() {
     kvmlog first
 }
 
+@test "slots that are made anew amid a migration begin with no page" {
+    kvmlog shadow
+}
+
 @test "a bitmap goes with its log" {
     kvmlog memory
 }

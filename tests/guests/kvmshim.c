@@ -90,7 +90,12 @@ static void region(const struct kvm_userspace_memory_region *r)
         !(slot->flags & KVM_MEM_LOG_DIRTY_PAGES)) {
         free(slot->reported);
         slot->reported = logs ? calloc(1, npages / 8 + 8) : NULL;
-        if (logs && initially_set) {
+        /*
+         * A log that begins says that all is dirty; who logs knows that without
+         * asking.  Of a slot that is made anew, while a log is on, that isn't
+         * known: it may have been sent already.
+         */
+        if (logs && initially_set && npages == slot->npages) {
             memset(slot->reported, 0xff, npages / 8 + 8);
         }
     }
