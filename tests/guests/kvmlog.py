@@ -48,6 +48,8 @@ class Shimmed:
 
     def __init__(self, stack, variant, tmp, name, args, **env):
         self.out = pathlib.Path(tmp, f"{name}.shim")
+        # What another case left there
+        self.out.unlink(missing_ok=True)
         self.serial = pathlib.Path(tmp, f"{name}.serial")
         wrapper = ["env", f"LD_PRELOAD={BUILD / 'guests/kvmshim.so'}",
                    f"KVMSHIM_OUT={self.out}",
