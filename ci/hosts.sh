@@ -66,10 +66,12 @@ programs() {
     [ "$1" != tsan ] || return 0
     ! [ -f "$SRC/tests/unit/test-dirty-groups.c" ] || echo test-dirty-groups
     ! [ -f "$SRC/tests/unit/test-exit-cluster.c" ] || {
-        echo test-exit-cluster $cluster-{decode,exec,mem,ops}.c
+        local engine
+        engine=$(cd "$SRC" && echo $cluster-{decode,exec,mem}.c $cluster-ops*.c)
+        echo test-exit-cluster "$engine"
         # It takes pages away with mprotect().
         [ "$1" = llp64 ] ||
-            echo test-exit-cluster-edges $cluster-{decode,exec,mem,ops}.c
+            echo test-exit-cluster-edges "$engine" $cluster-guard.c
         echo test-exit-cluster-history $cluster-history.c
     }
 }

@@ -111,6 +111,11 @@ G_NORETURN void thrift_failed(const char *file, int line, const char *what,
             thrift_failed(__FILE__, __LINE__, #condition, 0, 0);            \
         }                                                                   \
     } while (0)
+#ifndef CLAMP
+#define CLAMP(x, low, high) \
+    ((x) > (high) ? (high) : (x) < (low) ? (low) : (x))
+#endif
+
 #define g_assert_cmpuint(a, op, b)                                          \
     do {                                                                    \
         uint64_t thrift_a = (a), thrift_b = (b);                            \
@@ -128,6 +133,11 @@ G_NORETURN void thrift_failed(const char *file, int line, const char *what,
         }                                                                   \
     } while (0)
 #define g_assert_cmphex g_assert_cmpuint
+#define g_assert_cmpmem(a, alen, b, blen)                                   \
+    do {                                                                    \
+        g_assert_cmpuint(alen, ==, blen);                                   \
+        g_assert(!memcmp(a, b, alen));                                      \
+    } while (0)
 #define g_assert_cmpstr(a, op, b)                                           \
     do {                                                                    \
         if (!(strcmp(a, b) op 0)) {                                         \
