@@ -10,7 +10,7 @@
 # What Linux says is the same but for what it measures.
 judge() {
     [ -z "$RIGHT" ] || check "linux $VARIANT: switches off" grep -q shutdown "$D/status"
-    tr -d '\r' <"$D/serial" | 
+    tr -d '\r' <"$D/serial" |
         sed -E '/tsc:|sched|clocksource|BogoMIPS|usecs|MHz|rtc_cmos/s/-?[0-9][0-9a-fx]*/#/g' >"$D/lines"
 }
 
