@@ -2,8 +2,8 @@
 # From a clone to a patched, booted qemu-system-x86_64.  Does nothing itself:
 # each step is a stage in ci/ that can be run alone.
 set -euo pipefail
-# shellcheck source=ci/env.sh
-. "$(dirname "$0")/ci/env.sh"
+# shellcheck source=ci/lib/env.sh
+. "$(dirname "$0")/ci/lib/env.sh"
 
 usage() {
     cat <<EOF

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Apply the queue to the base with git am: build/src, or a tree of its own.
 set -euo pipefail
-# shellcheck source=ci/env.sh
-. "$(dirname "$0")/env.sh"
+# shellcheck source=ci/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 usage() {
     cat <<'EOF'

@@ -2,8 +2,8 @@
 # Get QEMU's sources at the pin, verify them, and make the base commit that
 # the queue applies to: refs/thrift/base in build/src.
 set -euo pipefail
-# shellcheck source=ci/env.sh
-. "$(dirname "$0")/env.sh"
+# shellcheck source=ci/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 usage() {
     cat <<EOF
@@ -119,7 +119,7 @@ fetch_tarball() {
     note "fetching Debian's source package qemu $QEMU_DEBIAN_SOURCE"
     rm -rf "$dir/untrusted"
     mkdir "$dir/untrusted"
-    if out=$(cd "$dir/untrusted" && "$ROOT/ci/apt_private.py" deb-src sid \
+    if out=$(cd "$dir/untrusted" && "$ROOT/ci/helpers/apt_private.py" deb-src sid \
         apt-get -q source --download-only "qemu=$QEMU_DEBIAN_SOURCE" 2>&1) &&
         [ -f "$dir/untrusted/$QEMU_TARBALL" ]; then
         sha256_ok "$dir/untrusted/$QEMU_TARBALL" ||

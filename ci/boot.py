@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from tool import Parser, die, kvm_usable, no_qemu, note
+from lib.tool import Parser, die, kvm_usable, no_qemu, note
 
 LAST_WORDS = b"No bootable device."
 EXAMPLES = """examples:

@@ -2,8 +2,8 @@
 # Configure and build one variant: patched, asan, clang and fuzz from build/src, pristine
 # or topic-NAME from a tree of their own.
 set -euo pipefail
-# shellcheck source=ci/env.sh
-. "$(dirname "$0")/env.sh"
+# shellcheck source=ci/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 usage() {
     cat <<'EOF'

@@ -11,8 +11,8 @@ import re
 import subprocess
 import sys
 
-from series import ROOT, SRC, series, topics
-from tool import Parser, die, note
+from lib.series import ROOT, SRC, series, topics
+from lib.tool import Parser, die, note
 
 ALLOW = ROOT / "ci/checkpatch.allow"
 EXAMPLES = """examples:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Install what the build and the tests need.  As root, or with sudo.
 set -euo pipefail
-# shellcheck source=ci/env.sh
-. "$(dirname "$0")/env.sh"
+# shellcheck source=ci/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 MESON_WANTED=1.5.0
 
@@ -140,7 +140,7 @@ fi
 if [ -n "$meson" ]; then
     suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")-backports
     note "installing meson from $suite (QEMU wants >= $MESON_WANTED)"
-    as_root "$ROOT/ci/apt_private.py" deb "$suite" apt-get -q -y -o Dpkg::Use-Pty=0 \
+    as_root "$ROOT/ci/helpers/apt_private.py" deb "$suite" apt-get -q -y -o Dpkg::Use-Pty=0 \
         install --no-install-recommends -t "$suite" meson >>"$log" 2>&1 ||
         die "meson could not be installed from $suite (log: build/deps.log)"
 fi

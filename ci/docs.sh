@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Build QEMU's documentation from the patched tree, with Sphinx.
 set -euo pipefail
-# shellcheck source=ci/env.sh
-. "$(dirname "$0")/env.sh"
+# shellcheck source=ci/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 usage() {
     cat <<'EOF'

@@ -2,8 +2,8 @@
 # Build every commit of each topic, on the base and what the topic needs, and
 # run the unit tests on it.
 set -euo pipefail
-# shellcheck source=ci/env.sh
-. "$(dirname "$0")/env.sh"
+# shellcheck source=ci/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 usage() {
     cat <<'EOF'
@@ -124,7 +124,7 @@ fi
 test_commit() {
     qgit -C "$src" checkout -q -f --detach "$1"
     "$ROOT/ci/build.sh" --variant every 2>/dev/null &&
-        "$ROOT/ci/unit_tests.py" "$obj" "$BUILD/every-unit.passed" \
+        "$ROOT/ci/helpers/unit_tests.py" "$obj" "$BUILD/every-unit.passed" \
             >"$BUILD/every-unit.log" 2>&1
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Write the commits of build/src back to patches/ and series.
 set -euo pipefail
-# shellcheck source=ci/env.sh
-. "$(dirname "$0")/env.sh"
+# shellcheck source=ci/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 usage() {
     cat <<'EOF'

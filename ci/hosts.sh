@@ -2,8 +2,8 @@
 # Run the unit tests of what counts in words on hosts whose C types have other
 # sizes: dirty maps, dirty groups and exit clusters.
 set -euo pipefail
-# shellcheck source=ci/env.sh
-. "$(dirname "$0")/env.sh"
+# shellcheck source=ci/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 usage() {
     cat <<'HELP'

@@ -10,8 +10,8 @@ import re
 import subprocess
 import sys
 
-from series import ROOT, header, pins, series, topics
-from tool import Parser
+from lib.series import ROOT, header, pins, series, topics
+from lib.tool import Parser
 
 EXAMPLES = """examples:
   ci/lint.py                 every rule

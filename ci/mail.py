@@ -17,8 +17,8 @@ import shutil
 import subprocess
 import sys
 
-from series import BUILD, ROOT, SRC, pins, series, topics, with_needs
-from tool import Parser, die, note
+from lib.series import BUILD, ROOT, SRC, pins, series, topics, with_needs
+from lib.tool import Parser, die, note
 
 LIST = "qemu-devel@nongnu.org"
 EXAMPLES = """examples:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Get Debian's own QEMU of another suite, with its libraries, in a folder.
 set -euo pipefail
-# shellcheck source=ci/env.sh
-. "$(dirname "$0")/env.sh"
+# shellcheck source=ci/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 usage() {
     cat <<'EOF'
@@ -71,7 +71,7 @@ fetch() { # SUITE
     mkdir -p "$work/debs/partial" "$work/new/root"
     # No package counts as installed, so that all that are needed come.
     : >"$work/status"
-    "$ROOT/ci/apt_private.py" deb "$suite" apt-get -q -y \
+    "$ROOT/ci/helpers/apt_private.py" deb "$suite" apt-get -q -y \
         -o "Dir::State::status=$work/status" -o "Dir::Cache::archives=$work/debs" \
         -o Dir::Etc::preferences=- -o Dir::Etc::preferencesparts=- \
         install --download-only --no-install-recommends qemu-system-x86 ipxe-qemu \

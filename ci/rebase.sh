@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Put the queue on another QEMU, topic by topic, and say how that goes.
 set -euo pipefail
-# shellcheck source=ci/env.sh
-. "$(dirname "$0")/env.sh"
+# shellcheck source=ci/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 usage() {
     cat <<'EOF'
@@ -110,7 +110,7 @@ target_commit() {
     if [ -n "$debian" ]; then
         note "fetching Debian's qemu source of $debian"
         mkdir "$work/deb"
-        (cd "$work/deb" && "$ROOT/ci/apt_private.py" deb-src "$debian" \
+        (cd "$work/deb" && "$ROOT/ci/helpers/apt_private.py" deb-src "$debian" \
             apt-get -q source --download-only "qemu/$debian") >"$work/log" 2>&1 ||
             die "Debian's source of $debian was not got: $(grep -m1 -E '^E:|error:' "$work/log")"
         tarball=$(echo "$work"/deb/qemu_*.orig.tar.xz)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Run ./configure-wrapper.sh in a minimal system of another Debian release.
 set -euo pipefail
-# shellcheck source=ci/env.sh
-. "$(dirname "$0")/env.sh"
+# shellcheck source=ci/lib/env.sh
+. "$(dirname "$0")/lib/env.sh"
 
 usage() {
     cat <<'EOF'
@@ -101,7 +101,7 @@ make_system() {
     local sources key why
     note "making a minimal system of $suite (log: build/suite-$suite.log)"
     need_space "$dir" 5000
-    sources=$("$ROOT/ci/apt_private.py" deb "$suite" sources 2>&1) ||
+    sources=$("$ROOT/ci/helpers/apt_private.py" deb "$suite" sources 2>&1) ||
         skip "${sources##*error: }"
     key=$(sed -n 's/^Signed-By: //p' <<<"$sources")
     rm -rf --one-file-system "$root" "$dir/key"

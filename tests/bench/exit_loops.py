@@ -31,8 +31,8 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
 from exits import EXIT, VARIANTS  # noqa: E402
-from series import BUILD  # noqa: E402
-from tool import (  # noqa: E402
+from lib.series import BUILD  # noqa: E402
+from lib.tool import (  # noqa: E402
     Parser, Wrong, binary, machine, no_guest, no_kvm, no_qemu, progress,
     run_main, spread, within, write_csv)
 

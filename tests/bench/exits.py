@@ -31,7 +31,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
-from tool import (  # noqa: E402
+from lib.tool import (  # noqa: E402
     Parser, Skip, Wrong, binary, machine, no_kvm, no_qemu, peers, progress,
     run_main, spread, within, write_csv)
 

@@ -33,7 +33,7 @@ for folder in ("ci", "tests/guests"):
 from exercise import Options  # noqa: E402
 from migrate_guest import Guest, wait_incoming  # noqa: E402
 from sync_cost import read_times  # noqa: E402
-from tool import (  # noqa: E402
+from lib.tool import (  # noqa: E402
     Parser, Wrong, no_guest, no_qemu, note, progress, run_main, spread,
     wait_until, within, write_csv)
 

@@ -37,8 +37,8 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
-from series import BUILD, ROOT  # noqa: E402
-from tool import (  # noqa: E402
+from lib.series import BUILD, ROOT  # noqa: E402
+from lib.tool import (  # noqa: E402
     Parser, Wrong, binary, command, machine, no_guest, no_program, no_qemu,
     no_source, note, qemu_package, run_main, wait_until, within)
 

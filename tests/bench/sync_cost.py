@@ -47,8 +47,8 @@ from datetime import datetime
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
-from series import BUILD, ROOT  # noqa: E402
-from tool import (  # noqa: E402
+from lib.series import BUILD, ROOT  # noqa: E402
+from lib.tool import (  # noqa: E402
     FAILURES, Parser, Wrong, command, kvm_usable, machine, no_guest,
     no_qemu, note, progress, run_main, spread, within, write_csv)
 

@@ -38,8 +38,8 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
-from series import BUILD  # noqa: E402
-from tool import (  # noqa: E402
+from lib.series import BUILD  # noqa: E402
+from lib.tool import (  # noqa: E402
     Parser, Wrong, kvm_usable, machine, no_qemu, progress, run_main, spread,
     wait_until, within, write_csv)
 

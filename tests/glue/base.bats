@@ -21,11 +21,11 @@ check_out_upstream() {
 
 # What ci/base.sh would get from apt: FILE, or nothing and an error.
 fake_apt() { # [FILE]
-    printf '#!/bin/sh\necho "$@" >>%q\n' "$BATS_TEST_TMPDIR/apt-calls" >ci/apt_private.py
+    printf '#!/bin/sh\necho "$@" >>%q\n' "$BATS_TEST_TMPDIR/apt-calls" >ci/helpers/apt_private.py
     if [ $# = 0 ]; then
-        printf 'echo "E: no such suite"\nexit 100\n' >>ci/apt_private.py
+        printf 'echo "E: no such suite"\nexit 100\n' >>ci/helpers/apt_private.py
     else
-        printf 'cp %q tiny_1.0.orig.tar.xz\n' "$1" >>ci/apt_private.py
+        printf 'cp %q tiny_1.0.orig.tar.xz\n' "$1" >>ci/helpers/apt_private.py
     fi
 }
 

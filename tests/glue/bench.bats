@@ -95,7 +95,7 @@ sync_measured() {
     cat >"$BATS_TEST_TMPDIR/tool.py" <<END
 import sys, time
 sys.path.insert(0, "$REPO/ci")
-import tool
+from lib import tool
 
 def main():
     try:
@@ -131,7 +131,7 @@ END
     run -0 /usr/bin/python3 -c 'if True:
         import sys
         sys.path.insert(0, "ci")
-        from experiments import Sync
+        from lib.experiments import Sync
         sync = Sync()
         rows = sync.parse(open("printed").read())
         for line in sync.summary(rows):
@@ -159,7 +159,7 @@ Dirty sync of an idle guest: 64 GiB, tcg | skipped: it has no such thing | 5.00 
     run -0 /usr/bin/python3 -c 'if True:
         import sys
         sys.path.insert(0, "ci")
-        from experiments import Loops, Sync
+        from lib.experiments import Loops, Sync
         print(Sync().estimate(0), Loops().estimate(0))'
     same "$output" '2 2'
     mkdir -p build/{pristine,patched,peer-sid}
@@ -174,7 +174,7 @@ Dirty sync of an idle guest: 64 GiB, tcg | skipped: it has no such thing | 5.00 
         spec = importlib.util.spec_from_loader("bench", loader)
         bench = importlib.util.module_from_spec(spec)
         loader.exec_module(bench)
-        from experiments import Loops, Sync
+        from lib.experiments import Loops, Sync
         print(bench.builds_ids()[Sync.with_peers])
         print(bench.builds_ids()[Loops.with_peers])
         print(Sync().estimate(0), Loops().estimate(0))'
@@ -200,7 +200,7 @@ Dirty sync of an idle guest: 64 GiB, tcg | skipped: it has no such thing | 5.00 
 import sys
 sys.path.insert(0, sys.argv[1])
 import exits
-from tool import Skip, Wrong
+from lib.tool import Skip, Wrong
 
 class Options:
     runs, timeout, variant = 2, 1, ["pristine", "on"]

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# ci/deps.sh and ci/apt_private.py, with an apt and a dpkg that only pretend.
+# ci/deps.sh and ci/helpers/apt_private.py, with an apt and a dpkg that only pretend.
 
 load helper
 
@@ -15,7 +15,7 @@ fake_apt_has() {
 fake_apt() {
     fake_apt_has "$@"
     printf '#!/bin/sh\necho "$@" >>%q\n' "$BATS_TEST_TMPDIR/apt-calls" | stub apt-get
-    printf '#!/bin/sh\nexit 0\n' >ci/apt_private.py
+    printf '#!/bin/sh\nexit 0\n' >ci/helpers/apt_private.py
 }
 
 @test "deps.sh --print: what is missing, one a line; nothing is installed" {
@@ -103,7 +103,7 @@ old_meson() { # WHAT-THE-RELEASE-HAS
     printf '#!/bin/sh\nprintf "meson:\n  Installed: 1.0.1-5\n  Candidate: %s\n"\n' "$1" |
         stub apt-cache
     offers apt-get "${1%-*}" | stub apt-get
-    offers apt_private.py 1.7.0 >ci/apt_private.py
+    offers apt_private.py 1.7.0 >ci/helpers/apt_private.py
 }
 
 @test "deps.sh: the release's own meson is installed where it is new enough" {
@@ -143,7 +143,7 @@ old_meson() { # WHAT-THE-RELEASE-HAS
 
 @test "deps.sh: a meson that is still too old is told" {
     old_meson 1.0.1-5
-    offers apt_private.py 1.4.9 >ci/apt_private.py
+    offers apt_private.py 1.4.9 >ci/helpers/apt_private.py
     run -1 ci/deps.sh
     one_error 'meson is still older than 1.5.0'
 }
@@ -159,7 +159,7 @@ old_meson() { # WHAT-THE-RELEASE-HAS
 host_entry() {
     run /usr/bin/python3 -c "
 import sys
-sys.path.insert(0, 'ci')
+sys.path.insert(0, 'ci/helpers')
 import apt_private
 apt_private.code_name = lambda: 'bookworm'
 print(*apt_private.host_entry('$BATS_TEST_TMPDIR/apt'))

@@ -48,7 +48,7 @@ EOF
 
 # Puts the packages where apt is told to.
 fake_apt() {
-    cat >ci/apt_private.py <<EOF
+    cat >ci/helpers/apt_private.py <<EOF
 #!/bin/sh
 echo "\$@" >>"$CALLS"
 for arg; do
@@ -92,7 +92,7 @@ qemu-system-x86 1'
 
 @test "peer.sh: what apt complains of is shown, and what was there stays" {
     ci/peer.sh trixie
-    printf '#!/bin/sh\necho "E: no such suite"\nexit 100\n' >ci/apt_private.py
+    printf '#!/bin/sh\necho "E: no such suite"\nexit 100\n' >ci/helpers/apt_private.py
     run -1 ci/peer.sh --update trixie
     one_error 'QEMU of trixie was not got: E: no such suite'
     "$PEER" --version

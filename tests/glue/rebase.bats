@@ -212,10 +212,10 @@ migration/ram: count pages by words'
 
 @test "--debian: what apt brings, or what it complains of" {
     next_tarball tiny_2.0.orig.tar.xz
-    printf '#!/bin/sh\ncp %q qemu_2.0.orig.tar.xz\n' "$NEXT_TARBALL" >ci/apt_private.py
+    printf '#!/bin/sh\ncp %q qemu_2.0.orig.tar.xz\n' "$NEXT_TARBALL" >ci/helpers/apt_private.py
     run -0 ci/rebase.sh --debian trixie
     rev rebase/qemu_2.0/queue
-    printf '#!/bin/sh\necho "E: no such suite"\nexit 100\n' >ci/apt_private.py
+    printf '#!/bin/sh\necho "E: no such suite"\nexit 100\n' >ci/helpers/apt_private.py
     run -1 ci/rebase.sh --debian nothing
     one_error 'E: no such suite'
     git checkout -q ci

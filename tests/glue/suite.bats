@@ -11,7 +11,7 @@ setup() {
     CALLS=$BATS_TEST_TMPDIR/calls
     SYSTEM=build/suite-trixie/root
     : >"$CALLS"
-    cat >ci/apt_private.py <<'END'
+    cat >ci/helpers/apt_private.py <<'END'
 #!/bin/sh
 [ "$*" = 'deb trixie sources' ] || exit 1
 printf 'Types: deb\nURIs: http://archive.example/debian\nSuites: trixie\nSigned-By: /k.gpg\n'

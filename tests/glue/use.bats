@@ -3,12 +3,12 @@
 
 load helper
 
-COMMANDS=(configure-wrapper.sh ci/apply.sh ci/apt_private.py ci/base.sh ci/bench
+COMMANDS=(configure-wrapper.sh ci/apply.sh ci/base.sh ci/bench
     ci/boot.py
     ci/build.sh ci/check ci/checkpatch.py ci/deps.sh ci/docs.sh ci/every-patch.sh
     ci/export.sh ci/hosts.sh ci/lab
     ci/lint.py ci/mail.py ci/mutants ci/package.sh ci/peer.sh ci/rebase.sh
-    ci/suite.sh ci/unit_tests.py
+    ci/suite.sh ci/helpers/apt_private.py ci/helpers/unit_tests.py
     tests/bench/exit_loops.py tests/bench/exits.py tests/bench/guest_net.py
     tests/bench/migration_time.py tests/bench/record_dirty_maps.py
     tests/bench/sync_cost.py tests/bench/untouched_memory.py
@@ -76,7 +76,7 @@ waits() { # COMMAND [ARGUMENTS...]
 
 @test "the commands below are all there are" {
     # What a guest or a host runs as its init is none.
-    have=$(find configure-wrapper.sh ci tests/* -maxdepth 1 -type f -perm -u+x ! -name 'init*' ! -name metal | sort)
+    have=$(find configure-wrapper.sh ci ci/helpers tests/* -maxdepth 1 -type f -perm -u+x ! -name 'init*' ! -name metal | sort)
     same "$have" "$(printf '%s\n' "${COMMANDS[@]}" | sort)"
 }
 

@@ -17,8 +17,8 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
 from migrate_guest import Guest, migrate, wait_incoming  # noqa: E402
-from series import BUILD  # noqa: E402
-from tool import (  # noqa: E402
+from lib.series import BUILD  # noqa: E402
+from lib.tool import (  # noqa: E402
     Parser, Skip, Wrong, binary, command, comment, kvm_usable, machine,
     no_guest, no_qemu, run_main, tap, wait_until)
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
 from exercise import Options, finish, main, qcow2  # noqa: E402
 from migrate_guest import Guest  # noqa: E402
-from tool import Skip, Wrong, command, run_main, wait_until  # noqa: E402
+from lib.tool import Skip, Wrong, command, run_main, wait_until  # noqa: E402
 
 EXAMPLES = """examples:
   tests/guests/faults.py                      the patched build

@@ -24,8 +24,8 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
-from series import BUILD  # noqa: E402
-from tool import (  # noqa: E402
+from lib.series import BUILD  # noqa: E402
+from lib.tool import (  # noqa: E402
     Parser, Wrong, binary, comment, machine, no_guest, no_kvm, no_qemu,
     run_main, tap, wait_until)
 

@@ -2,8 +2,8 @@
 # Make the Linux guest of the tests in build/guests: Debian's cloud kernel, and
 # an initramfs with busybox and what is in this folder.
 set -euo pipefail
-# shellcheck source=../../ci/env.sh
-. "$(dirname "$0")/../../ci/env.sh"
+# shellcheck source=../../ci/lib/env.sh
+. "$(dirname "$0")/../../ci/lib/env.sh"
 
 usage() {
     cat <<'EOF'
@@ -31,11 +31,11 @@ fetch_kernel() {
     local suite package tmp name file
     suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
     tmp=$(mktemp -d "$out/tmp.XXXXXX")
-    package=$("$ROOT/ci/apt_private.py" deb "$suite" apt-cache depends \
+    package=$("$ROOT/ci/helpers/apt_private.py" deb "$suite" apt-cache depends \
         linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*-cloud-amd64\)$/\1/p')
     [ -n "$package" ] || die "Debian's cloud kernel is not to be had in $suite: check the network"
     note "fetching $package"
-    (cd "$tmp" && "$ROOT/ci/apt_private.py" deb "$suite" apt-get -q download "$package") >/dev/null 2>&1 ||
+    (cd "$tmp" && "$ROOT/ci/helpers/apt_private.py" deb "$suite" apt-get -q download "$package") >/dev/null 2>&1 ||
         die "$package could not be fetched: check the network"
     dpkg-deb -x "$tmp"/*.deb "$tmp/root"
     cp "$tmp"/root/boot/vmlinuz-* "$out/vmlinuz.tmp"

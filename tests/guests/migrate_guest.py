@@ -34,8 +34,8 @@ import frames
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
-from series import BUILD  # noqa: E402
-from tool import (  # noqa: E402
+from lib.series import BUILD  # noqa: E402
+from lib.tool import (  # noqa: E402
     FAILURES, Parser, Wrong, binary, command, comment, machine, no_guest,
     no_qemu, run_main, verdict, wait_until, within)
 

@@ -14,8 +14,8 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
-from tool import (Parser, Wrong, binary, machine, run_main, tap,  # noqa: E402
-                  wait_until)
+from lib.tool import (  # noqa: E402
+    Parser, Wrong, binary, machine, run_main, tap, wait_until)
 
 EXAMPLES = """examples:
   tests/guests/savevm_leak.py                      the patched build

@@ -39,7 +39,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
 from exercise import Options, finish, qcow2  # noqa: E402
 from migrate_guest import Guest, hop  # noqa: E402
-from tool import (  # noqa: E402
+from lib.tool import (  # noqa: E402
     Parser, Wrong, binary, comment, kvm_usable, no_guest, no_qemu, run_main,
     verdict, wait_until, within)
 

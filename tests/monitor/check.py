@@ -21,8 +21,8 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
-from series import BUILD  # noqa: E402
-from tool import (  # noqa: E402
+from lib.series import BUILD  # noqa: E402
+from lib.tool import (  # noqa: E402
     Parser, Skip, Wrong, binary, kvm_usable, machine, no_qemu, run_main, tap,
     test_methods)
 

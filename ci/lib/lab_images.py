@@ -15,8 +15,8 @@ import subprocess
 import tempfile
 import threading
 
-from series import BUILD, ROOT
-from tool import Skip, Wrong, command, note
+from lib.series import BUILD, ROOT
+from lib.tool import Skip, Wrong, command, note
 
 LAB = BUILD / "lab"
 SOURCE = ROOT / "tests/lab"
@@ -85,7 +85,7 @@ def real_name(suite, name):
 def apt(suite, *args, cwd=ROOT):
     """apt-get or apt-cache for that suite.  Returns: what it prints"""
     done = subprocess.run(
-        [ROOT / "ci/apt_private.py", "deb", suite, *args], cwd=cwd, text=True,
+        [ROOT / "ci/helpers/apt_private.py", "deb", suite, *args], cwd=cwd, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         raise Skip(f"Debian's packages of {suite} can't be had: "
@@ -530,5 +530,5 @@ def guest(name):
     if name.endswith(".bios") and (
             SOURCE / "guests" / name).with_suffix(".S").is_file():
         return assembled(name.removesuffix(".bios"), *BIOS_IMAGE)
-    raise Wrong(f"no guest '{name}': tests/lab/guests and ci/lab_images.py "
+    raise Wrong(f"no guest '{name}': tests/lab/guests and ci/lib/lab_images.py "
                 f"have none of that name")

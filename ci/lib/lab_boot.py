@@ -11,10 +11,10 @@ import threading
 import time
 from itertools import zip_longest
 
-from lab_images import (CLOUD, FIRMWARE_FROM, LAB, SOURCE, Archive,
+from lib.lab_images import (CLOUD, FIRMWARE_FROM, LAB, SOURCE, Archive,
                         bochs_cd, bochs_plugins, extract, guest, l1_root,
                         metal_root, package, qemu_root, vmlinux, vmlinuz)
-from tool import Skip, Wrong, binary, no_kvm, note
+from lib.tool import Skip, Wrong, binary, no_kvm, note
 
 RESULTS = LAB / "results"
 # The console's lines that are of the job

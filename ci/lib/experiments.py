@@ -12,8 +12,8 @@ import os
 import re
 import statistics
 
-from series import BUILD, ROOT
-from tool import binary, no_kvm, peers
+from lib.series import BUILD, ROOT
+from lib.tool import binary, no_kvm, peers
 
 PATCHED = BUILD / "patched"
 QEMU = {name: str(binary(name)) for name in ("pristine", "patched")}

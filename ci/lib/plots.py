@@ -6,7 +6,7 @@ matplotlib.use("svg")
 from matplotlib import pyplot, ticker  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 
-import experiments  # noqa: E402
+from lib import experiments  # noqa: E402
 
 # Neither black nor white, and two colours that differ in brightness, too
 INK = "#808080"

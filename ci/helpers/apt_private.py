@@ -15,13 +15,14 @@ import re
 import subprocess
 import sys
 
-from tool import Parser
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from lib.tool import Parser  # noqa: E402
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = """examples:
-  ci/apt_private.py deb-src sid apt-get source --download-only qemu
-  ci/apt_private.py deb bookworm-backports apt-get install -y meson
-  ci/apt_private.py deb trixie sources    # the entry that it makes
+  ci/helpers/apt_private.py deb-src sid apt-get source --download-only qemu
+  ci/helpers/apt_private.py deb bookworm-backports apt-get install -y meson
+  ci/helpers/apt_private.py deb trixie sources    # the entry that it makes
 """
 
 

@@ -8,7 +8,7 @@ umask 022
 shopt -s inherit_errexit
 unset CDPATH
 
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 BUILD=$ROOT/build
 SRC=$BUILD/src
 ME=$(basename "$0")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from series import BUILD
+from lib.series import BUILD
 
 
 class Wrong(Exception):

@@ -13,10 +13,11 @@ import pathlib
 import subprocess
 import sys
 
-from tool import Parser, note
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from lib.tool import Parser, note  # noqa: E402
 
 EXAMPLES = """examples:
-  ci/unit_tests.py build/every.d/obj build/every-unit.passed
+  ci/helpers/unit_tests.py build/every.d/obj build/every-unit.passed
 """
 
 
