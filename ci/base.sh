@@ -14,8 +14,9 @@ examples:
 
 Sources, in this order, each verified before use:
   upstream/      the submodule, if it is checked out at the pin
-  tarball        $QEMU_TARBALL from --tarball,
-                 --distfiles or THRIFT_DISTFILES, else fetched with apt
+  tarball        $QEMU_TARBALL (Debian's) or
+                 $QEMU_RELEASE_TARBALL (from https://download.qemu.org) by --tarball,
+                 --distfiles or THRIFT_DISTFILES; else Debian's, fetched with apt
   submodule      git submodule update --init --depth 1 upstream
 
 options:
@@ -50,14 +51,30 @@ need_cmd git git
 [ -z "$distfiles" ] || [ -d "$distfiles" ] ||
     die "distfiles folder $distfiles: no such folder (--distfiles, THRIFT_DISTFILES)" 2
 
-sha256_ok() {
-    [ "$(sha256sum <"$1" | cut -d' ' -f1)" = "$QEMU_TARBALL_SHA256" ]
+# whose FILE: says 'debian' or 'release', or fails if it is neither tarball.
+whose() {
+    case $(sha256sum <"$1" | cut -d' ' -f1) in
+    "$QEMU_TARBALL_SHA256") echo debian ;;
+    "$QEMU_RELEASE_SHA256") echo release ;;
+    *) return 1 ;;
+    esac
+}
+
+pinned_name() { # debian|release
+    if [ "$1" = debian ]; then
+        echo "$QEMU_TARBALL"
+    else
+        echo "$QEMU_RELEASE_TARBALL"
+    fi
 }
 
 # What the base is made from; the same key means nothing is to be done.
-tarball_key() {
-    find "$ROOT/ci/pins" "$ROOT/ci/tarball-fixups" -name '*.patch' -o -name pins |
-        LC_ALL=C sort | tr '\n' '\0' | xargs -0 cat | sha256sum | cut -d' ' -f1
+tarball_key() { # debian|release
+    {
+        echo "$1"
+        find "$ROOT/ci/pins" "$ROOT/ci/tarball-fixups" -name '*.patch' -o -name pins |
+            LC_ALL=C sort | tr '\n' '\0' | xargs -0 cat
+    } | sha256sum | cut -d' ' -f1
 }
 
 have_base() { # KEY
@@ -122,7 +139,7 @@ fetch_tarball() {
     if out=$(cd "$dir/untrusted" && "$ROOT/ci/helpers/apt_private.py" deb-src sid \
         apt-get -q source --download-only "qemu=$QEMU_DEBIAN_SOURCE" 2>&1) &&
         [ -f "$dir/untrusted/$QEMU_TARBALL" ]; then
-        sha256_ok "$dir/untrusted/$QEMU_TARBALL" ||
+        [ "$(whose "$dir/untrusted/$QEMU_TARBALL")" = debian ] ||
             die "the fetched $QEMU_TARBALL has a wrong sha256: left in build/distfiles/untrusted, not used"
         mv "$dir/untrusted/$QEMU_TARBALL" "$dir/$QEMU_TARBALL"
         rm -rf "$dir/untrusted"
@@ -135,11 +152,15 @@ fetch_tarball() {
 
 find_tarball() {
     [ -z "$tarball" ] || return 0
-    if [ -n "$distfiles" ] && [ -f "$distfiles/$QEMU_TARBALL" ]; then
-        tarball=$distfiles/$QEMU_TARBALL
-        return
-    fi
-    [ -z "$distfiles" ] || note "source: $QEMU_TARBALL is not in $distfiles"
+    local name
+    for name in ${distfiles:+"$QEMU_TARBALL" "$QEMU_RELEASE_TARBALL"}; do
+        if [ -f "$distfiles/$name" ]; then
+            tarball=$distfiles/$name
+            return
+        fi
+    done
+    [ -z "$distfiles" ] ||
+        note "source: neither $QEMU_TARBALL nor $QEMU_RELEASE_TARBALL is in $distfiles"
     if [ -n "$dry" ]; then
         note "source: would fetch Debian's source package qemu $QEMU_DEBIAN_SOURCE"
         exit 0
@@ -149,11 +170,11 @@ find_tarball() {
 
 tmp=
 from_tarball() {
-    local key commit fixup
-    sha256_ok "$tarball" ||
-        die "$tarball is not $QEMU_TARBALL (wrong sha256): get it again, or leave out --tarball to have it fetched"
+    local key commit fixup kind
+    kind=$(whose "$tarball") ||
+        die "$tarball is neither $QEMU_TARBALL nor $QEMU_RELEASE_TARBALL (wrong sha256): get it again, or leave out --tarball to have it fetched"
     note "source: $tarball (sha256 as pinned)"
-    key=$(tarball_key)
+    key=$(tarball_key "$kind")
     if [ -n "$dry" ] || have_base "$key"; then
         return
     fi
@@ -161,10 +182,13 @@ from_tarball() {
     tmp=$(mktemp -d "$BUILD/base.XXXXXX")
     trap 'rm -rf "$tmp"; git -C "$SRC" worktree prune' EXIT
     note "unpacking, and making the base commit"
-    commit=$(import_tarball "$tarball" "$tmp" "QEMU v$QEMU_VERSION, from $QEMU_TARBALL")
+    commit=$(import_tarball "$tarball" "$tmp" "QEMU v$QEMU_VERSION, from $(pinned_name "$kind")")
     light_worktree "$tmp/work" "$commit"
     for fixup in "$ROOT"/ci/tarball-fixups/*.patch; do
-        [ -e "$fixup" ] || continue
+        # They do without what Debian has taken out.
+        if [ "$kind" != debian ] || [ ! -e "$fixup" ]; then
+            continue
+        fi
         qgit -C "$tmp/work" am -q --no-3way --no-signoff --no-scissors --no-gpg-sign "$fixup" ||
             die "tarball fix-up ${fixup##*/} does not apply to $QEMU_TARBALL"
     done
@@ -182,10 +206,12 @@ elif upstream_is_there; then
 else
     note "source: not upstream/, it is not checked out"
 fi
-if have_base "$(tarball_key)" && [ -z "$tarball" ]; then
-    note "base: as made before from $QEMU_TARBALL"
-    exit 0
-fi
+for kind in debian release; do
+    if have_base "$(tarball_key $kind)" && [ -z "$tarball" ]; then
+        note "base: as made before from $(pinned_name $kind)"
+        exit 0
+    fi
+done
 if find_tarball; then
     from_tarball
     exit 0
@@ -195,4 +221,4 @@ if (cd "$ROOT" && timeout 1800 git submodule -q update --init --depth 1 upstream
     from_upstream
     exit 0
 fi
-die "no source for QEMU v$QEMU_VERSION: pass --tarball FILE with $QEMU_TARBALL, or get the network and run again"
+die "no source for QEMU v$QEMU_VERSION: pass --tarball FILE with $QEMU_TARBALL or https://download.qemu.org/$QEMU_RELEASE_TARBALL, or get the network and run again"

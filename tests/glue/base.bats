@@ -100,7 +100,7 @@ subdir('migration')"
     fake_apt
     run -1 ci/base.sh
     says 'no tarball from apt: E: no such suite'
-    says 'base.sh: error: no source for QEMU v1.0: pass --tarball FILE with tiny_1.0.orig.tar.xz'
+    says 'base.sh: error: no source for QEMU v1.0: pass --tarball FILE with tiny_1.0.orig.tar.xz or https://download.qemu.org/tiny-1.0.tar.xz'
 }
 
 @test "apt is asked for the pinned source, once" {
@@ -126,8 +126,27 @@ subdir('migration')"
 @test "a folder without the tarball is said, then apt is asked" {
     fake_apt "$TARBALL"
     run -0 ci/base.sh --distfiles ci
-    says 'tiny_1.0.orig.tar.xz is not in ci'
+    says 'neither tiny_1.0.orig.tar.xz nor tiny-1.0.tar.xz is in ci'
     says 'fetching'
+}
+
+@test "the release's own tarball will do, and needs no fix-up" {
+    release=$BATS_TEST_TMPDIR/release
+    mkdir "$release"
+    git -C "$UPSTREAM" archive --prefix=tiny-1.0/ HEAD | xz >"$release/tiny-1.0.tar.xz"
+    run -1 ci/base.sh --tarball "$release/tiny-1.0.tar.xz"
+    one_error 'is neither tiny_1.0.orig.tar.xz nor tiny-1.0.tar.xz (wrong sha256)'
+    sed -i "s/^QEMU_RELEASE_SHA256=.*/QEMU_RELEASE_SHA256=$(sha256sum <"$release/tiny-1.0.tar.xz" | cut -d' ' -f1)/" ci/pins
+    run -0 ci/base.sh --distfiles "$release"
+    says 'tiny-1.0.tar.xz (sha256 as pinned)'
+    same "$(git -C "$SRC" show refs/thrift/base:pc-bios/bios.txt)" blob
+    same "$(git -C "$SRC" log --format=%s refs/thrift/base)" 'QEMU v1.0, from tiny-1.0.tar.xz'
+    first=$(base)
+    run -0 ci/base.sh
+    says 'as made before from tiny-1.0.tar.xz'
+    same "$(base)" "$first"
+    run -0 ci/base.sh --tarball "$TARBALL"
+    [ "$(base)" != "$first" ]
 }
 
 @test "upstream/ at the pin goes before the tarball" {
