@@ -18,6 +18,11 @@ EXAMPLES = """examples:
   ci/lint.py --list          their names
   ci/lint.py --rule subject --rule body_width
 """
+# "dear" for expensive, "what becomes of", "who clears" for whatever clears, and
+# programs that are persons
+WORDS = re.compile(
+    r"\b(dear(er|est)?|becomes of|by who|his|hers|(?<!somebody )(?<!those )"
+    r"who (asks|clears|frees|has|reads|sets|takes|wants|writes))\b", re.I)
 NEEDS_SPDX = (".c", ".h", ".py", ".sh", ".inc", ".rs")
 
 
@@ -202,6 +207,18 @@ def rule_body_width(queue):
         for line in patch.body.splitlines():
             if len(line) > 76 and not line.startswith(("  ", "Fixes: ")):
                 yield f"{patch.name}: {len(line)} columns: {line[:40]}..."
+
+
+def rule_words(queue):
+    """Words that reviewers have stumbled over; see WORDS."""
+    for patch in queue.patches:
+        lines = [*patch.subject.splitlines(), *patch.body.splitlines()]
+        for _, _, added in patch.files():
+            lines += added
+        for line in lines:
+            found = WORDS.search(line)
+            if found:
+                yield f"{patch.name}: '{found.group()}': {line.strip()[:50]}"
 
 
 def rule_no_signoff(queue):

@@ -199,6 +199,19 @@ adds() { # TOPIC/NUMBER PATH [--new] [--instead LINE] LINE...
     clean
 }
 
+@test "words: in a message, and in what is added" {
+    message alpha/0001 'An ioctl is dear, and nobody knows what becomes of it.'
+    breaks words "'dear'"
+    git checkout -q patches
+    edit alpha/0001 '0,/^+[^+]/s/^+[^+].*/+ * Whatever: who clears it knows./'
+    breaks words "'who clears'"
+}
+
+@test "words: people are persons" {
+    message alpha/0001 'Those who have read it, and somebody who has not, are people.'
+    clean
+}
+
 @test "no_signoff: in any spelling" {
     message alpha/0001 'Signed-off-by: Ada Tester <ada@example.com>'
     breaks no_signoff alpha/0001
