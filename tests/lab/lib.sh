@@ -320,6 +320,34 @@ variants() {
     done
 }
 
+# Migration
+
+syncs() {
+    ask /t/migration 'info migrate'
+    sed -n -E 's/.*(dirty_syncs=|dirty sync count: )([0-9]+).*/\2/p' /t/migration
+}
+
+# migrate BANDWIDTH: to /t/state, in three rounds of dirty pages, and then as
+# many as are left
+migrate() {
+    local n=0
+    mon "migrate_set_parameter max-bandwidth $1"
+    mon 'migrate_set_parameter downtime-limit 1'
+    ask /t/answer 'migrate -d "exec:cat >/t/state"'
+    if [ -s /t/answer ]; then
+        quote </t/answer
+        return 1
+    fi
+    for _ in $(seq $((200 * PATIENCE))); do
+        n=$(syncs)
+        ! grep -q -E 'completed|failed' /t/migration || break
+        [ "${n:-0}" -lt 3 ] || mon 'migrate_set_parameter downtime-limit 2000'
+        usleep 50000
+    done
+    say "# $GUEST $VARIANT: $(grep -i -E '^(migration )?status|dirty.sync' /t/migration | tr -s '\r\n\t ' ' ')"
+    grep -q completed /t/migration && [ "${n:-0}" -ge 3 ]
+}
+
 # qtest NAME ARGS...: one of QEMU's own tests, which prints TAP
 qtest() {
     local name=$1 line

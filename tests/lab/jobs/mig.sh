@@ -14,38 +14,13 @@ dirty() {
     start "$guest" "$variant" -bios /g/dirty.bios -device pc-testdev "$@"
 }
 
-syncs() {
-    ask /t/migration 'info migrate'
-    sed -n -E 's/.*(dirty_syncs=|dirty sync count: )([0-9]+).*/\2/p' /t/migration
-}
-
-# Three rounds of dirty pages, and then as many as are left
-migrate() {
-    local n=0
-    mon 'migrate_set_parameter max-bandwidth 8M'
-    mon 'migrate_set_parameter downtime-limit 1'
-    ask /t/answer 'migrate -d "exec:cat >/t/state"'
-    if [ -s /t/answer ]; then
-        quote </t/answer
-        return 1
-    fi
-    for _ in $(seq $((200 * PATIENCE))); do
-        n=$(syncs)
-        ! grep -q -E 'completed|failed' /t/migration || break
-        [ "${n:-0}" -lt 3 ] || mon 'migrate_set_parameter downtime-limit 2000'
-        usleep 50000
-    done
-    say "# $GUEST $VARIANT: $(grep -i -E '^(migration )?status|dirty.sync' /t/migration | tr -s '\r\n\t ' ' ')"
-    grep -q completed /t/migration && [ "${n:-0}" -ge 3 ]
-}
-
 # move TITLE QEMU VARIANT QEMU VARIANT: there, and four passes more
 move() {
     local title=$1 from=$2 to=$4 source=$3 target=$5
     n=$((n + 1)) QEMU=$from
     dirty "mig$n-source" "$source"
     await port '[a-p]{3}' 20
-    check "$title: it is migrated in 3 rounds or more" migrate
+    check "$title: it is migrated in 3 rounds or more" migrate 8M
     cp "$D/port" /t/before
     finish
     QEMU=$to
