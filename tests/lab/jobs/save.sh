@@ -1,5 +1,5 @@
 #!/bin/sh
-# A guest that writes memory, saved and loaded as a snapshot
+# A guest that writes memory, saved and loaded, with dirty log and ring
 # lab: quick guests=dirty.bios programs=qemu-img knows=exit-clustering
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-or-later
@@ -8,7 +8,7 @@
 . /job/lib.sh
 
 MEM=16 TRACE=''
-for variant in $VARIANTS; do
+for variant in $VARIANTS "${VARIANTS##* },dirty-ring-size=4096"; do
     rm -f /t/disk
     qemu-img create -q -f qcow2 /t/disk 64M
     start save "$variant" -bios /g/dirty.bios -device pc-testdev \
