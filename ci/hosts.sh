@@ -88,8 +88,8 @@ configure() {
     mkdir -p "$dir"
     : >"$dir/config-poison.h"
     case $1 in
-    llp64) echo '#define CONFIG_WIN32 1' ;;
-    *) printf '#define CONFIG_%s 1\n' POSIX LINUX MADVISE IOVEC ;;
+    llp64) printf '#define CONFIG_%s 1\n' WIN32 ATOMIC64 ;;
+    *) printf '#define CONFIG_%s 1\n' POSIX LINUX MADVISE IOVEC ATOMIC64 ;;
     esac >"$dir/config-host.h"
 }
 
