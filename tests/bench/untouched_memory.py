@@ -250,7 +250,9 @@ def measure(opts):
         if case[1] * case[2] / 100 <= opts.room * GIB]
     todo = [(case, run, *variant) for case in cases
             for run in range(opts.runs) for variant in names
-            if measured(opts, variant[0], case[1])]
+            if measured(opts, variant[0], case[1])
+            # mapped-ram has no record
+            and not (variant[2] and case[0] == "file")]
     rows = []
     for case, run, name, path, record in progress(
             todo, lambda item: f"{item[0][0]}, {item[0][1] >> 30} GiB, "
