@@ -127,6 +127,24 @@ def rule_cover(queue):
                    "empty line, a text")
 
 
+def rule_cover_numbers(queue):
+    """A cover letter that numbers patches names each of its topic once."""
+    for topic in queue.topics:
+        path = queue.root / "patches" / topic / "cover.txt"
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        have = sum(patch.topic == topic for patch in queue.patches)
+        said = []
+        for line in text.splitlines():
+            number = re.match(r"(\d+)(?:-(\d+))? +", line)
+            # What is said of them begins in this column
+            if number and number.end() == 6:
+                first, last = number.groups()
+                said += range(int(first), int(last or first) + 1)
+        if said and said != list(range(1, have + 1)):
+            yield (f"patches/{topic}/cover.txt: of {have} patches it names "
+                   + ", ".join(map(str, said)))
+
+
 def rule_needs(queue):
     """A topic needs topics before it, and series says which."""
     lines = (queue.root / "series").read_text(encoding="utf-8").splitlines()

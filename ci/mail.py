@@ -26,6 +26,7 @@ EXAMPLES = """examples:
   ci/mail.py dirty-map --version 2 --rfc
   ci/mail.py dirty-map --base v11.0.0         as ci/rebase.sh left it there
   ci/mail.py dirty-map --repo ~/qemu --range origin/master..my-branch
+  ci/mail.py virtio-net-security              to QEMU's security list alone
 """
 
 
@@ -94,6 +95,14 @@ def read_cover(topic, version):
         die(f"{path.relative_to(ROOT)} says nothing of v{version - 1}: add "
             f"'Changes since v{version - 1}:'")
     return subject.strip(), text.strip()
+
+
+def recipient(topic, public):
+    """Where a topic goes, and whether that is all: patches/TOPIC/private."""
+    path = ROOT / "patches" / topic / "private"
+    if public or not path.is_file():
+        return LIST, False
+    return path.read_text(encoding="utf-8").strip(), True
 
 
 def encoded(text):
@@ -170,14 +179,15 @@ def write_mails(opts, out, who):
             "--no-base", "--no-renames", "--no-signoff", "--no-attach",
             "--no-notes", "--suffix=.patch", "-U3", "--src-prefix=a/",
             "--dst-prefix=b/", "--diff-algorithm=myers", "--no-add-header",
-            "--no-to", "--no-cc", f"--to={LIST}", "--cover-letter",
+            "--no-to", "--no-cc", f"--to={opts.to}", "--cover-letter",
             "--cover-from-description=none", "--subject-prefix="
             + ("RFC PATCH" if opts.rfc else "PATCH")]
     if opts.version > 1:
         args.append(f"-v{opts.version}")
     git(opts.repo, *args, rng, env=env)
     mails = sorted(out.glob("*.patch"))
-    named = {path: maintainers(opts.tree, path) for path in mails[1:]}
+    named = {} if opts.private else {
+        path: maintainers(opts.tree, path) for path in mails[1:]}
     everyone = list(dict.fromkeys(p for people in named.values()
                                   for p in people))
     for path, people in named.items():
@@ -211,9 +221,11 @@ def check_mails(mails, opts):
         want = f"Subject: [{tag} {number:0{width}}/{total}] "
         if want not in head:
             bad.append(f"{path.name}: no '{want.strip()}'")
-        if f"To: {LIST}" not in head:
-            bad.append(f"{path.name}: not addressed to {LIST}")
-        if not re.search(r"^Cc: .*@", head, re.M):
+        if f"To: {opts.to}" not in head:
+            bad.append(f"{path.name}: not addressed to {opts.to}")
+        if opts.private and (LIST in head or re.search("^Cc:", head, re.M)):
+            bad.append(f"{path.name}: goes to others than {opts.to}")
+        elif not opts.private and not re.search(r"^Cc: .*@", head, re.M):
             bad.append(f"{path.name}: get_maintainer.pl named nobody")
         if number and "In-Reply-To: " not in head:
             bad.append(f"{path.name}: does not reply to the cover letter")
@@ -253,6 +265,9 @@ def main():
     parser.add_argument("--range", metavar="A..B", help="these commits")
     parser.add_argument("--base", metavar="NAME",
                         help="the topic on the base that ci/rebase.sh put it")
+    parser.add_argument("--public", action="store_true",
+                        help="to the list, where patches/TOPIC/private names "
+                             "another recipient")
     parser.add_argument("--out", type=pathlib.Path,
                         help="folder for the mails (default: build/mail/...)")
     opts = parser.parse_args()
@@ -275,12 +290,16 @@ def main():
             f"{opts.repo} is no QEMU tree: run ./configure-wrapper.sh first")
     who = sender(opts.sender)
     opts.cover = read_cover(opts.topic, opts.version)
+    opts.to, opts.private = recipient(opts.topic, opts.public)
     out = opts.out or BUILD / f"mail/{opts.topic}-v{opts.version}"
     if opts.out and out.exists() and any(out.iterdir()):
         die(f"{out} is not empty: name another folder")
     if not opts.out:
         shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        die(f"{out} can't be made: {err.strerror}")
     mails = write_mails(opts, out, who)
     complaints = check_mails(mails, opts)
     for line in complaints:
@@ -288,6 +307,15 @@ def main():
     if complaints:
         return 1
     note(f"{len(mails)} mails in {out}, from {who}")
+    if not opts.range:
+        first = with_needs(opts.topic)[:-1]
+        note("it builds on " + ", ".join(first) + ": send those first"
+             if first else "it needs no other topic")
+    if opts.private:
+        note(f"vulnerabilities: to {opts.to} alone, see the cover letter; "
+             "--public once they agree")
+    if re.search(r"@(users\.noreply\.|noreply)|\.(example|invalid|test)>$", who):
+        note(f"warning: {who} can't be answered: pass --from")
     print("QEMU's docs/devel/code-provenance.rst on what it takes:\n\n"
           f"{provenance(opts.tree)}\n\nRead all of it first. QEMU takes no "
           "patch without the Signed-off-by of a person\nwho can certify it; "

@@ -135,6 +135,16 @@ adds() { # TOPIC/NUMBER PATH [--new] [--instead LINE] LINE...
     breaks cover 'wants a subject line'
 }
 
+@test "cover_numbers: one too few, one twice" {
+    cover=patches/alpha/cover.txt
+    printf '\n1     counts\n2     tests it\n' >>"$cover"
+    clean
+    sed -i '$d' "$cover"
+    breaks cover_numbers 'patches/alpha/cover.txt: of 2 patches it names 1'
+    printf '1-2   count again\n' >>"$cover"
+    breaks cover_numbers 'it names 1, 1, 2'
+}
+
 @test "from_zero: a commit id in the first line" {
     edit alpha/0001 '1s/0\{40\}/1c2c99017b5e3df9244824f2fc747bfbb0bf1a4c/'
     breaks from_zero alpha/0001

@@ -66,6 +66,28 @@ subjects() { # DIR
     same "$(header build/mail/alpha-v1/0001-*.patch From)" 'Bob Sender <bob@example.net>'
 }
 
+@test "a private topic goes to its own list alone, until it is public" {
+    echo qemu-security@nongnu.org >patches/alpha/private
+    run -0 ci/mail.py alpha
+    says 'to qemu-security@nongnu.org alone'
+    for mail in build/mail/alpha-v1/*.patch; do
+        same "$(header "$mail" To)" qemu-security@nongnu.org
+        same "$(header "$mail" Cc)" ''
+    done
+    run -0 ci/mail.py alpha --public
+    never_says 'alone'
+    same "$(header build/mail/alpha-v1/0001-*.patch To)" qemu-devel@nongnu.org
+    [ -n "$(header build/mail/alpha-v1/0001-*.patch Cc)" ]
+}
+
+@test "what it builds on is said, and a sender that can't be answered" {
+    run -0 ci/mail.py beta --from 'Bob <bob@mail.example>'
+    says "can't be answered"
+    says 'alpha'
+    run -1 ci/mail.py alpha --out /proc/x
+    one_error "/proc/x can't be made"
+}
+
 @test "each goes to the list and to whom get_maintainer.pl names" {
     ci/mail.py alpha
     for mail in build/mail/alpha-v1/*.patch; do

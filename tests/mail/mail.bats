@@ -61,8 +61,14 @@ EOF
     done
 }
 
-@test "each goes to the list and to the maintainers" {
+@test "each goes to the list and to the maintainers, or to the security list alone" {
     for mail in "$BOX"/*.eml; do
+        if [ -e "$ROOT/patches/$TOPIC/private" ]; then
+            [ "$(header "$mail" To)" = qemu-security@nongnu.org ]
+            [[ $(header "$mail" X-Envelope-To) != *qemu-devel* ]]
+            [ -z "$(header "$mail" Cc)" ]
+            continue
+        fi
         [[ $(header "$mail" To) == *qemu-devel@nongnu.org* ]]
         [[ $(header "$mail" X-Envelope-To) == *qemu-devel@nongnu.org*@* ]]
         [ -n "$(header "$mail" Cc)" ]
