@@ -138,7 +138,7 @@ said() { # SERIES
     fi
 }
 [ "$(said "$work/series")" = "$(said "$ROOT/series")" ] || same=
-diff -rq -x cover.txt -x needs -x tests -x STATUS.rst "$work/patches" "$ROOT/patches" >/dev/null 2>&1 || same=
+diff -rq -x cover.txt -x needs -x tests -x private -x STATUS.rst "$work/patches" "$ROOT/patches" >/dev/null 2>&1 || same=
 if [ -n "$check" ]; then
     [ -n "$same" ] || die "patches/ is not what build/src holds: run ci/export.sh"
     exit 0

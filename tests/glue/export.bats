@@ -257,6 +257,11 @@ Its lines end with two characters.'
 
 @test "--check: 0 if patches/ is up to date, 1 if not, never writes" {
     run -0 ci/export.sh --check
+    # What belongs to a topic and is no patch
+    echo list@example.org >patches/alpha/private
+    echo a-test >patches/alpha/tests
+    run -0 ci/export.sh --check
+    rm patches/alpha/private patches/alpha/tests
     own_commit 'own: more'
     run -1 ci/export.sh --check
     one_error 'patches/ is not what build/src holds'
