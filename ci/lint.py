@@ -18,8 +18,8 @@ EXAMPLES = """examples:
   ci/lint.py --list          their names
   ci/lint.py --rule subject --rule body_width
 """
-# "dear" for expensive, "what becomes of", "who clears" for whatever clears, and
-# programs that are persons
+# "dear" for expensive, "what becomes of", "who clears" for whatever clears,
+# and programs that are persons
 WORDS = re.compile(
     r"\b(dear(er|est)?|becomes of|by who|his|hers|(?<!somebody )(?<!those )"
     r"who (asks|clears|frees|has|reads|sets|takes|wants|writes))\b", re.I)

@@ -314,7 +314,8 @@ def main():
     if opts.private:
         note(f"vulnerabilities: to {opts.to} alone, see the cover letter; "
              "--public once they agree")
-    if re.search(r"@(users\.noreply\.|noreply)|\.(example|invalid|test)>$", who):
+    if re.search(r"@(users\.noreply\.|noreply)|\.(example|invalid|test)>$",
+                 who):
         note(f"warning: {who} can't be answered: pass --from")
     print("QEMU's docs/devel/code-provenance.rst on what it takes:\n\n"
           f"{provenance(opts.tree)}\n\nRead all of it first. QEMU takes no "

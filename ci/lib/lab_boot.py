@@ -12,8 +12,8 @@ import time
 from itertools import zip_longest
 
 from lib.lab_images import (CLOUD, FIRMWARE_FROM, LAB, SOURCE, Archive,
-                        bochs_cd, bochs_plugins, extract, guest, l1_root,
-                        metal_root, package, qemu_root, vmlinux, vmlinuz)
+                            bochs_cd, bochs_plugins, extract, guest, l1_root,
+                            metal_root, package, qemu_root, vmlinux, vmlinuz)
 from lib.tool import Skip, Wrong, binary, no_kvm, note
 
 RESULTS = LAB / "results"

@@ -85,8 +85,9 @@ def real_name(suite, name):
 def apt(suite, *args, cwd=ROOT):
     """apt-get or apt-cache for that suite.  Returns: what it prints"""
     done = subprocess.run(
-        [ROOT / "ci/helpers/apt_private.py", "deb", suite, *args], cwd=cwd, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        [ROOT / "ci/helpers/apt_private.py", "deb", suite, *args], cwd=cwd,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        check=False)
     if done.returncode:
         raise Skip(f"Debian's packages of {suite} can't be had: "
                    f"{done.stdout.strip()[-200:]}")
@@ -530,5 +531,5 @@ def guest(name):
     if name.endswith(".bios") and (
             SOURCE / "guests" / name).with_suffix(".S").is_file():
         return assembled(name.removesuffix(".bios"), *BIOS_IMAGE)
-    raise Wrong(f"no guest '{name}': tests/lab/guests and ci/lib/lab_images.py "
-                f"have none of that name")
+    raise Wrong(f"no guest '{name}': tests/lab/guests and "
+                "ci/lib/lab_images.py have none of that name")

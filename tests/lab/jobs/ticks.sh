@@ -14,7 +14,10 @@ wanted() {
         echo "$device: late $zero odd $zero"
         case $device in
         edges* | levels*) echo 'came 00000190' ;;
-        masked) echo 'came 00000004'; echo 'entry 0000803b' ;;
+        masked)
+            echo 'came 00000004'
+            echo 'entry 0000803b'
+            ;;
         esac
     done
     echo 'ticks: the end'
