@@ -24,12 +24,14 @@ options:
   --keep-going   test the commits after one that failed
   --apply-only   only see that each topic applies to what it needs
   --forget       drop the kept results
+  --minutes N    begin no commit after so long; which topic comes first depends on
+                 the queue's tree, and another run goes on with the rest
 
 Exit status: 0 each commit builds and passes, 1 one does not, 2 wrong use.
 EOF
 }
 
-topic='' keep='' apply='' results=$BUILD/every-patch.results
+topic='' keep='' apply='' minutes='' results=$BUILD/every-patch.results
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h)
@@ -40,6 +42,12 @@ while [ $# -gt 0 ]; do
         [ $# -gt 1 ] || usage_error "$1 needs a value"
         check_topic "$2"
         topic=$2
+        shift
+        ;;
+    --minutes)
+        [ $# -gt 1 ] || usage_error "$1 needs a value"
+        [[ $2 =~ ^[1-9][0-9]{0,3}$ ]] || usage_error "--minutes '$2': wants a number from 1 on"
+        minutes=$2
         shift
         ;;
     --keep-going) keep=1 ;;
@@ -55,6 +63,11 @@ git -C "$SRC" rev-parse -q --verify refs/heads/queue >/dev/null ||
     die "the queue is not applied: run ci/apply.sh"
 lock_build
 mapfile -t topics < <(if [ -n "$topic" ]; then echo "$topic"; else series_topics; fi)
+if [ -n "$minutes" ]; then
+    # Not always the same ones are left.
+    first=$((16#$(git -C "$SRC" rev-parse --short=6 'queue^{tree}') % ${#topics[@]}))
+    topics=("${topics[@]:first}" "${topics[@]:0:first}")
+fi
 src=$BUILD/every.d/src obj=$BUILD/every.d/obj
 if [ ! -e "$src/.git" ]; then
     mkdir -p "${src%/src}"
@@ -140,7 +153,7 @@ test_topic() {
     done < <(sed -e 's/#.*//' -e '/^ *$/d' "$file")
 }
 
-total=${#commits[@]} i=0 bad=0
+total=${#commits[@]} i=0 bad=0 left=0
 for commit in "${commits[@]}"; do
     i=$((i + 1))
     tree=$(git -C "$SRC" rev-parse "$commit^{tree}")
@@ -148,6 +161,10 @@ for commit in "${commits[@]}"; do
     topic=${ends[$commit]:-}
     if grep -qxF "$tree pass ${topic:--}" "$results"; then
         note "[$i/$total] passed before: $subject"
+        continue
+    fi
+    if [ -n "$minutes" ] && [ "$SECONDS" -ge $((minutes * 60)) ]; then
+        left=$((left + 1))
         continue
     fi
     start=$SECONDS
@@ -161,4 +178,5 @@ for commit in "${commits[@]}"; do
         [ -n "$keep" ] || break
     fi
 done
+[ "$left" = 0 ] || note "$left of $total commits were not tested: $minutes minutes are over"
 [ "$bad" = 0 ] || die "$bad of $total commits do not build or pass: mend them in build/src with git rebase -i, or name what they need in patches/TOPIC/needs"

@@ -109,6 +109,7 @@ ci/build.sh --profile
 ci/build.sh --target
 ci/deps.sh --profile
 ci/every-patch.sh --topic
+ci/every-patch.sh --minutes
 ci/rebase.sh --tarball
 ci/rebase.sh --topic
 ci/rebase.sh --show
@@ -129,6 +130,7 @@ configure-wrapper.sh --profile gamma
 ci/apply.sh --variant gamma
 ci/build.sh --variant gamma
 ci/every-patch.sh --topic gamma
+ci/every-patch.sh --minutes 0
 ci/deps.sh --profile gamma
 ci/rebase.sh --tarball ci/pins --topic gamma
 ci/rebase.sh --tarball gamma

@@ -254,6 +254,18 @@ END
     says '[1/1] pass: docs'
 }
 
+@test "every-patch.sh: after --minutes no commit is begun, and the next run goes on" {
+    on_x86_64
+    applied
+    # As many as bash has counted when it begins
+    SECONDS=3600 run -0 ci/every-patch.sh --minutes 1
+    says '3 of 3 commits were not tested: 1 minutes are over'
+    never_says '] pass'
+    run -0 ci/every-patch.sh --minutes 1
+    says '[3/3] pass'
+    never_says 'not tested'
+}
+
 @test "every-patch.sh: a topic is built on the base and what it needs, no more" {
     on_x86_64
     applied
