@@ -145,6 +145,15 @@ def rule_cover_numbers(queue):
                    + ", ".join(map(str, said)))
 
 
+def rule_private(queue):
+    """patches/TOPIC/private is one address."""
+    for topic in queue.topics:
+        path = queue.root / "patches" / topic / "private"
+        if path.is_file() and not re.fullmatch(
+                r"[\w.+-]+@[\w.-]+\.\w+\n", path.read_text("utf-8")):
+            yield f"patches/{topic}/private: wants one line with one address"
+
+
 def rule_needs(queue):
     """A topic needs topics before it, and series says which."""
     lines = (queue.root / "series").read_text(encoding="utf-8").splitlines()

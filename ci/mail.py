@@ -100,9 +100,17 @@ def read_cover(topic, version):
 def recipient(topic, public):
     """Where a topic goes, and whether that is all: patches/TOPIC/private."""
     path = ROOT / "patches" / topic / "private"
-    if public or not path.is_file():
+    if public:
         return LIST, False
-    return path.read_text(encoding="utf-8").strip(), True
+    if path.is_file():
+        return path.read_text(encoding="utf-8").strip(), True
+    # Its tests may show what is wrong.
+    secret = [name for name in with_needs(topic)[:-1]
+              if (ROOT / "patches" / name / "private").is_file()]
+    if secret:
+        die(f"{topic} builds on {secret[0]}, which is not public yet (patches/"
+            f"{secret[0]}/private): pass --public once it is")
+    return LIST, False
 
 
 def encoded(text):
@@ -325,7 +333,10 @@ def main():
         print("These commits are based on a release; QEMU wants current "
               "master: ci/rebase.sh moves\nthem, your own branch carries "
               "your sign-off (--repo, --range).", file=sys.stderr)
-    print("git send-email --confirm=always --no-thread "
+    # Of a private one nobody learns by a Cc: in a message, or one's settings.
+    alone = ("--suppress-cc=all --no-to --no-cc --no-bcc " if opts.private
+             else "")
+    print(f"git send-email --confirm=always --no-thread {alone}"
           f"--from={shlex.quote(who)} {shlex.quote(str(out))}/*.patch")
     return 0
 

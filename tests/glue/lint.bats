@@ -145,6 +145,15 @@ adds() { # TOPIC/NUMBER PATH [--new] [--instead LINE] LINE...
     breaks cover_numbers 'it names 1, 1, 2'
 }
 
+@test "private: nothing, or two lines" {
+    echo list@example.org >patches/alpha/private
+    clean
+    : >patches/alpha/private
+    breaks private 'patches/alpha/private: wants one line'
+    printf 'a@example.org\nb@example.org\n' >patches/alpha/private
+    breaks private 'wants one line'
+}
+
 @test "from_zero: a commit id in the first line" {
     edit alpha/0001 '1s/0\{40\}/1c2c99017b5e3df9244824f2fc747bfbb0bf1a4c/'
     breaks from_zero alpha/0001

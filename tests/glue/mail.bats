@@ -70,6 +70,12 @@ subjects() { # DIR
     echo qemu-security@nongnu.org >patches/alpha/private
     run -0 ci/mail.py alpha
     says 'to qemu-security@nongnu.org alone'
+    says '--suppress-cc=all --no-to --no-cc --no-bcc'
+    # Of what builds on it nobody learns, either.
+    run -1 ci/mail.py beta
+    one_error 'beta builds on alpha, which is not public yet'
+    run -0 ci/mail.py beta --public
+    never_says '--suppress-cc'
     for mail in build/mail/alpha-v1/*.patch; do
         same "$(header "$mail" To)" qemu-security@nongnu.org
         same "$(header "$mail" Cc)" ''
