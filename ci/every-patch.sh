@@ -27,7 +27,8 @@ options:
   --minutes N    begin no commit after so long; which topic comes first depends on
                  the queue's tree, and another run goes on with the rest
 
-Exit status: 0 each commit builds and passes, 1 one does not, 2 wrong use.
+Exit status: 0 each commit builds and passes (with --minutes: each that was
+tested), 1 one does not, 2 wrong use.
 EOF
 }
 

@@ -42,9 +42,10 @@ def note(message):
 def run_main(main):
     """A tool's main(), which returns the exit status, and the end.
 
-    SIGTERM ends it like Ctrl-C, so what it started ends, too.
+    SIGTERM and SIGHUP end it like Ctrl-C, so what it started ends, too.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(main())
     except FAILURES as err:
