@@ -25,12 +25,17 @@ said() {
     from=$(wc -c <"$D/serial")
 }
 
-# turns N: N more of them
+# turns N: N more of them, whatever was said before said() came
 turns() {
     local last
     said
     last=$(grep -a -o 'L2: turn [0-9]*' /t/all | tail -n 1)
-    await serial "L2: turn $((${last##* } + $1))[^0-9]" 60
+    for _ in $(seq $((600 * PATIENCE))); do
+        ! tail -c +$((from + 1)) "$D/serial" |
+            grep -a -q "L2: turn $((${last##* } + $1))[^0-9]" || return 0
+        usleep 100000
+    done
+    return 1
 }
 
 # hop TITLE QEMU VARIANT: to another one
@@ -50,8 +55,8 @@ snapshot() {
     ask /t/answer 'savevm one'
     said
     mon cont
-    await serial 'L2: turn [0-9]' 1
-    sleep 1
+    # What loadvm takes back
+    sleep 2
     mon stop
     ask /t/load 'loadvm one'
     # What it said after it was saved, it says again.
