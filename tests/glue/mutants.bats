@@ -99,6 +99,25 @@ clean() {
     says '- all 2 mutants apply'
 }
 
+@test "mutants: a case that the built test doesn't have is named" {
+    mutant two/renamed 'n += ctpopl(map.BIT_WORD(i).)' 'n += 2' \
+        'Killed-by: unit test-ram --full -p /renamed'
+    mkdir -p build/patched/tests/unit
+    cat >build/patched/tests/unit/test-ram <<'END'
+#!/bin/sh
+# test-ram -l [--full]
+echo /count/all
+[ "$2" != --full ] || echo /large
+END
+    chmod +x build/patched/tests/unit/test-ram
+    run -1 ci/mutants --keep-going
+    says '# two/renamed: test-ram has no case /renamed'
+    says '- the cases that mutants name exist'
+    sed -i 's/renamed$/large/' tests/mutants/two/renamed.patch
+    run ci/mutants --keep-going
+    never_says 'has no case'
+}
+
 @test "mutants: a test that is red, absent or skipped without the mutant" {
     mutant one/absent 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' \
         'Killed-by: unit test-ram -p /absent'
@@ -164,8 +183,9 @@ echo "bats $*, $THRIFT_QEMU"; echo "ok 1"'
     done
     run -0 ci/mutants --seed monday
     says '# seed monday: ci/mutants --seed monday'
-    says '1..5'
+    says '1..6'
     says 'ok 5 - all 10 mutants apply'
+    says 'ok 6 - the cases that mutants name exist'
     first=$(grep '^ok' <<<"$output")
     run -0 ci/mutants --seed monday
     [ "$first" = "$(grep '^ok' <<<"$output")" ]
