@@ -236,8 +236,34 @@ def rule_body_width(queue):
                 yield f"{patch.name}: {len(line)} columns: {line[:40]}..."
 
 
+def rule_qtests(queue):
+    """A topic's tests name each qtest that it adds or changes."""
+    allowed = queue.allowed("qtests")
+    for topic in queue.topics:
+        path = queue.root / "patches" / topic / "tests"
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        named = {line.split()[0] for line in
+                 re.sub(r"#.*", "", text).splitlines() if line.strip()}
+        wanted = {}
+        for patch in queue.patches:
+            for path, _, _ in patch.files():
+                found = re.fullmatch(r"tests/qtest/([^/]+-test)\.c", path)
+                if patch.topic == topic and found:
+                    wanted.setdefault(found.group(1), patch.name)
+        for test in sorted(set(wanted) - named - set(allowed)):
+            yield f"{wanted[test]}: {test} is not in patches/{topic}/tests"
+
+
 def rule_words(queue):
     """Words that reviewers have stumbled over; see WORDS."""
+    for topic in queue.topics:
+        path = queue.root / "patches" / topic / "cover.txt"
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        for line in text.splitlines():
+            found = WORDS.search(line)
+            if found:
+                yield (f"patches/{topic}/cover.txt: '{found.group()}': "
+                       f"{line.strip()[:50]}")
     for patch in queue.patches:
         lines = [*patch.subject.splitlines(), *patch.body.splitlines()]
         for _, _, added in patch.files():
@@ -423,6 +449,18 @@ def rule_pins(queue):
     if not modules.is_file() or "path = upstream" not in modules.read_text(
             encoding="utf-8"):
         yield ".gitmodules: does not name upstream"
+
+
+def rule_pages(queue):
+    """The project's pages are reStructuredText that begins with a title."""
+    listed = subprocess.run(
+        ["git", "-C", str(queue.root), "ls-files", "*.rst"], text=True,
+        stdout=subprocess.PIPE, check=False).stdout.split("\n")
+    for name in filter(None, listed):
+        path = queue.root / name
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if not re.match(r"(=+)\n.*\S.*\n\1\n", text):
+            yield f"{name}: does not begin with a title between two lines of ="
 
 
 def rule_top_level(queue):

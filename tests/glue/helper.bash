@@ -212,7 +212,7 @@ END
     printf 'base git\nbase have-one lack-one\nserver lack-server\ntest lack-test\n' >"$1/ci/packages"
     printf '[submodule "upstream"]\n\tpath = upstream\n\turl = ssh://tiny.invalid%s\n' "$UPSTREAM" >"$1/.gitmodules"
     printf '/build/\n__pycache__/\n' >"$1/.gitignore"
-    echo tiny >"$1/README.rst"
+    printf '====\ntiny\n====\n' >"$1/README.rst"
     echo free >"$1/COPYING"
     echo none >"$1/tests/none"
     : >"$1/series"

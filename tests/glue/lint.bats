@@ -226,6 +226,11 @@ adds() { # TOPIC/NUMBER PATH [--new] [--instead LINE] LINE...
     breaks words "'who clears'"
 }
 
+@test "words: in a cover letter" {
+    echo 'Who knows what becomes of it?' >>patches/beta/cover.txt
+    breaks words "patches/beta/cover.txt: 'becomes of'"
+}
+
 @test "words: people are persons" {
     message alpha/0001 'Those who have read it, and somebody who has not, are people.'
     clean
@@ -327,6 +332,23 @@ adds() { # TOPIC/NUMBER PATH [--new] [--instead LINE] LINE...
     breaks qapi_since qapi/migration.json
 }
 
+@test "qtests: one that the topic adds or changes and does not name" {
+    adds alpha/0002 tests/qtest/words-test.c line
+    breaks qtests 'alpha/0002-tests-unit-test-the-count-by-words.patch: words-test is not in patches/alpha/tests'
+    echo 'words-test' >patches/beta/tests
+    breaks qtests 'words-test is not in patches/alpha/tests'
+    echo '# words-test' >patches/alpha/tests
+    breaks qtests 'words-test is not in patches/alpha/tests'
+    echo 'words-test -p /words  # quick' >patches/alpha/tests
+    clean
+}
+
+@test "qtests: one that no host of ours builds, with a reason" {
+    adds alpha/0002 tests/qtest/words-test.c line
+    echo 'qtests | words-test | for another target' >>ci/lint.allow
+    clean
+}
+
 @test "maintainers: a new file that nobody maintains" {
     edit alpha/0002 's/^+F: .*/+F: tests\/other.c/'
     breaks maintainers tests/unit/test-words.c
@@ -392,6 +414,15 @@ adds() { # TOPIC/NUMBER PATH [--new] [--instead LINE] LINE...
     git checkout -q .gitmodules
     sed -i 's/^QEMU_VERSION=.*/QEMU_VERSION=2.0/' ci/pins
     breaks pins 'v2.0'
+}
+
+@test "pages: one that a program has turned into HTML" {
+    echo '<html>' >tests/page.rst
+    clean
+    git add tests/page.rst
+    breaks pages 'tests/page.rst: does not begin with a title'
+    printf '====\nPage\n====\n' >tests/page.rst
+    clean
 }
 
 @test "top_level: nothing more, nothing less, but dotfiles" {
