@@ -24,7 +24,8 @@ options:
   --profile server|lean   features (default: server; of asan, clang and fuzz:
                           lean)
   --target T              a ninja target, can be repeated (default: all; of
-                          fuzz: qemu-fuzz-x86_64)
+                          fuzz: qemu-fuzz-x86_64; of pristine: QEMU and
+                          qemu-img)
   -- ARGS                 passed on to QEMU's configure
 
 Configures anew only if profile or arguments changed.
@@ -112,6 +113,8 @@ case $variant in clang | fuzz)
 esac
 [ ${#targets[@]} -gt 0 ] || case $variant in
 fuzz) targets=(qemu-fuzz-x86_64) ;;
+# To compare with; its tests are those of patched.
+pristine) targets=(qemu-system-x86_64 qemu-img) ;;
 *) targets=(all) ;;
 esac
 if command -v ccache >/dev/null; then

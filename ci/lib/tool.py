@@ -1,6 +1,8 @@
 """What the command line tools share: options, errors, progress, TAP, CSV."""
 import argparse
+import contextlib
 import csv
+import fcntl
 import math
 import os
 import pathlib
@@ -52,6 +54,23 @@ def run_main(main):
         die(err)
     except KeyboardInterrupt:
         die("interrupted")
+
+
+@contextlib.contextmanager
+def sole_writer():
+    """As lock_build() of env.sh: one writer at a time in build/."""
+    if "THRIFT_LOCKED" in os.environ:
+        yield
+        return
+    BUILD.mkdir(exist_ok=True)
+    with (BUILD / ".lock").open("w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Wrong("another run works in build/: wait for it to end"
+                        ) from None
+        os.environ["THRIFT_LOCKED"] = "1"
+        yield
 
 
 # The command line

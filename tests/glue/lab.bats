@@ -84,6 +84,13 @@ EOT
     one_line '--vmx is Bochs, and has no --smp'
 }
 
+@test "lab: long jobs are begun before the others" {
+    job two 'Two' 'quick long'
+    console 'ok guest runs' end
+    run -0 --separate-stderr ci/lab --quick --jobs 1 --l0 ./l0
+    same "$(grep -o '\[./2\] [a-z]*' <<<"$stderr" | paste -sd' ')" '[1/2] two [2/2] one'
+}
+
 @test "lab: a job says of itself nothing that the lab doesn't know" {
     job one 'One guest' 'quick sometimes'
     run -1 ci/lab --list

@@ -1,6 +1,6 @@
 #!/bin/sh
 # GRUB's rescue CD, to its menu
-# lab: quick guests=grub.iso knows=exit-clustering
+# lab: quick long guests=grub.iso knows=exit-clustering
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-or-later
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # A guest that writes memory, migrated with the dirty log and the dirty ring
-# lab: quick guests=dirty.bios knows=exit-clustering second=pristine
+# lab: quick long guests=dirty.bios knows=exit-clustering second=pristine
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-or-later
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # A guest that writes memory, saved and loaded, with dirty log and ring
-# lab: quick guests=dirty.bios programs=qemu-img knows=exit-clustering
+# lab: quick long guests=dirty.bios programs=qemu-img knows=exit-clustering
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-or-later
 
