@@ -451,6 +451,47 @@ def rule_pins(queue):
         yield ".gitmodules: does not name upstream"
 
 
+def status_rows(text):
+    """(section, first cell) of each row of patches/STATUS.rst's tables."""
+    for part in re.split(r"\n(?=\S[^\n]*\n=+\n\n)", text)[1:]:
+        rows = re.findall(r"^   \* - (.*(?:\n {7}\S.*)*)", part, re.M)
+        for cell in rows[1:]:
+            yield part.split("\n", 1)[0], " ".join(cell.split())
+
+
+def rule_status(queue):
+    """patches/STATUS.rst: a row for each patch, and one for each topic."""
+    path = queue.root / "patches/STATUS.rst"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    have = {}
+    for patch in queue.patches:
+        have[patch.topic] = have.get(patch.topic, 0) + 1
+    said, rebased = [], []
+    for section, cell in status_rows(text):
+        if section == "How a rebase goes":
+            rebased.append(cell)
+            continue
+        found = re.fullmatch(r"([a-z0-9-]+)(?: (\d+(?:-\d+)?"
+                             r"(?:, \d+(?:-\d+)?)*))?", cell)
+        topic, numbers = found.groups() if found else (cell, None)
+        if topic not in have:
+            yield f"patches/STATUS.rst: '{cell}' is no topic with numbers"
+            continue
+        for part in (numbers or f"1-{have[topic]}").split(", "):
+            first, _, last = part.partition("-")
+            said += [(topic, number)
+                     for number in range(int(first), int(last or first) + 1)]
+    wanted = [(topic, number + 1) for topic, count in have.items()
+              for number in range(count)]
+    for topic, number in sorted(set(wanted + said)):
+        times = said.count((topic, number))
+        if times != ((topic, number) in wanted):
+            yield (f"patches/STATUS.rst: {topic} {number} is named {times} "
+                   "times")
+    if rebased != list(have):
+        yield "patches/STATUS.rst: the rebase's rows are not series' topics"
+
+
 def rule_pages(queue):
     """The project's pages are reStructuredText that begins with a title."""
     listed = subprocess.run(
@@ -458,8 +499,8 @@ def rule_pages(queue):
         stdout=subprocess.PIPE, check=False).stdout.split("\n")
     for name in filter(None, listed):
         path = queue.root / name
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        if not re.match(r"(=+)\n.*\S.*\n\1\n", text):
+        if path.is_file() and not re.match(
+                r"(=+)\n.*\S.*\n\1\n", path.read_text(encoding="utf-8")):
             yield f"{name}: does not begin with a title between two lines of ="
 
 

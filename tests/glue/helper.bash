@@ -228,6 +228,13 @@ commit_in() {
         git -C "$1" -c core.hooksPath=/dev/null commit -q --author="$3" -m "$4"
 }
 
+# status_table TITLE ROW...: as patches/STATUS.rst has them
+status_table() {
+    printf '\n%s\n%s\n\n.. list-table::\n   :header-rows: 1\n\n' "$1" "${1//?/=}"
+    printf '   * - Patch\n     - What\n'
+    printf '   * - %s\n     - it counts\n' "${@:2}"
+}
+
 # Topic alpha with two patches, topic beta with one, as a developer makes them.
 make_queue() { # CHECKOUT
     local src=$1/build/src
@@ -258,6 +265,12 @@ single bits.'
     "$1/ci/export.sh"
     printf 'migration: count faster\n\nCounting by words is faster.\n' >"$1/patches/alpha/cover.txt"
     printf 'docs: how it counts\n\nSays how it is counted.\n' >"$1/patches/beta/cover.txt"
+    {
+        printf '======\nStatus\n======\n'
+        status_table Fixes 'alpha 1' 'beta'
+        status_table Tests 'alpha 2'
+        status_table 'How a rebase goes' alpha beta
+    } >"$1/patches/STATUS.rst"
     git -C "$1" add -A -- . ':!upstream'
     git -C "$1" commit -q -m 'The queue'
 }

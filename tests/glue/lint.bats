@@ -416,6 +416,31 @@ adds() { # TOPIC/NUMBER PATH [--new] [--instead LINE] LINE...
     breaks pins 'v2.0'
 }
 
+@test "status: a patch without a row, or with two" {
+    sed -i 's/- alpha 2$/- alpha 1/' patches/STATUS.rst
+    breaks status 'alpha 1 is named 2 times'
+    says 'alpha 2 is named 0 times'
+    sed -i 's/- alpha 1$/- alpha 1-3/' patches/STATUS.rst
+    breaks status 'alpha 3 is named 2 times'
+    rm patches/STATUS.rst
+    breaks status 'beta 1 is named 0 times'
+}
+
+@test "status: ranges, and a cell of two lines" {
+    sed -i -e 's/- alpha 1$/- alpha\n       1, 2/' -e '/- alpha 2$/,+1d' patches/STATUS.rst
+    clean
+    sed -i 's/^       1, 2/       1-2/' patches/STATUS.rst
+    clean
+}
+
+@test "status: a topic that there is not, or that was not rebased" {
+    sed -i 's/- alpha 2$/- gamma 2/' patches/STATUS.rst
+    breaks status "'gamma 2' is no topic with numbers"
+    git checkout -q patches
+    sed -i '/^How a rebase/,${/- beta/,+1d}' patches/STATUS.rst
+    breaks status "the rebase's rows are not series' topics"
+}
+
 @test "pages: one that a program has turned into HTML" {
     echo '<html>' >tests/page.rst
     clean
