@@ -30,7 +30,10 @@ class Processes:
         self.running, self.lock, self.over = set(), threading.Lock(), False
 
     def run(self, args, log, timeout, env):
-        """Run a program.  Returns: its status, or None if it took too long"""
+        """Run a program.
+
+        Returns: (its status, or None if it took too long, seconds of CPU time)
+        """
         with self.lock:
             if self.over:
                 raise Wrong("interrupted")
@@ -41,15 +44,26 @@ class Processes:
                 stdout=log, stderr=subprocess.STDOUT, env=env,
                 start_new_session=True)
             self.running.add(process)
-        try:
-            return process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
+        late = threading.Event()
+
+        def end():
+            late.set()
             self.kill(process)
-            process.wait()
+
+        timer = threading.Timer(timeout, end)
+        timer.start()
+        try:
+            # Popen.wait() doesn't say what it has used.
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            timer.cancel()
+            # What it has left behind
+            self.kill(process)
             with self.lock:
                 self.running.discard(process)
+        return (None if late.is_set() else process.returncode,
+                used.ru_utime + used.ru_stime)
 
     @staticmethod
     def kill(process):
@@ -92,7 +106,7 @@ class Boot:
         self.job, self.opts, self.processes = job, opts, processes
         self.name = job.name + self.suffix
         self.dir = RESULTS / self.name
-        self.took, self.packed = 0.0, None
+        self.took, self.used, self.packed = 0.0, 0.0, None
 
     def wanted(self, what):
         """An option that was given is stronger than what the job says."""
@@ -204,9 +218,10 @@ class Boot:
         timeout = int(self.wanted("timeout"))
         began = time.monotonic()
         with (self.dir / "l0.log").open("wb") as log:
-            status = self.processes.run(command, log, timeout,
-                                        dict(os.environ))
-        self.took = time.monotonic() - began
+            status, used = self.processes.run(command, log, timeout,
+                                              dict(os.environ))
+        self.took += time.monotonic() - began
+        self.used += used
         lines, ended = self.console()
         why = None
         if status is None:

@@ -104,6 +104,7 @@ EOT
     says '# one: a remark'
     says 'ok 2 one: guest sees # SKIP it has no eyes'
     says '1..2'
+    says ' s of CPU time'
     same "$(cat build/lab/results/one/out/file)" kept
     [ ! -e build/lab/results/one/disk ]
 }
