@@ -3,8 +3,8 @@
  * by the IOAPIC, while devices are polled.  For each says how many were late:
  * a device was seen to interrupt, or had been made to, and the next instruction
  * was run before the handler; and how many were odd: without the device's
- * saying that it's it, or before its time.  The serial port has the time that
- * each has taken, in HPET's ticks.
+ * saying that it's it, before its time, or not at a multiple of its period.  The
+ * serial port has the time that each has taken, in HPET's ticks.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -65,14 +65,31 @@
         movl    %eax, BEGAN
         .endm
 
-        /* Periodic, with HPET's timer \timer configured as \low, from now on */
+        /*
+         * Periodic, with HPET's timer \timer configured as \low, from now on.
+         * The comparator's first write is the period, too, until the second:
+         * if the time came in between, the next one would come later by all
+         * that the counter has counted.  So it stands still.
+         */
         .macro  hpet timer, low
+        movl    HPET + 0x10, %ecx
+        movl    %ecx, %eax
+        andb    $~1, %al
+        movl    %eax, HPET + 0x10
         phase
         movl    $(\low | 0x14c), \timer         /* 32 bits, set, periodic, on */
         movl    BEGAN, %eax
         addl    $PERIOD, %eax
         movl    %eax, \timer + 8
         movl    $PERIOD, \timer + 8
+        movl    %ecx, HPET + 0x10
+        .endm
+
+        /* The end of that: all its times are whole periods from its beginning. */
+        .macro  hpet_off timer
+        movl    \timer + 8, %eax
+        movl    $0, \timer
+        call    whole
         .endm
 
         .macro  handler name, eoi
@@ -152,7 +169,7 @@
         out     0x21, 0xfe
         hpet    TIMER0, 0
         call    poll
-        movl    $0, TIMER0
+        hpet_off TIMER0
         movl    $1, HPET + 0x10
         say     "HPET by 8259"
         /* 400 edges, one interrupt each */
@@ -187,7 +204,7 @@
         gate    0x32, apic_early
         hpet    TIMER0, 0
         call    poll
-        movl    $0, TIMER0
+        hpet_off TIMER0
         movl    $1, HPET + 0x10
         say     "HPET as PIT"
         pin     2, 0x10000
@@ -201,14 +218,14 @@
         pin     20, 0x8044
         hpet    TIMER2, (20 << 9 | 2)
         call    poll
-        movl    $0, TIMER2
+        hpet_off TIMER2
         say     "HPET by IOAPIC"
         pin     20, 0x10000
         movl    $0x45, TIMER2 + 0x10
         movl    $APIC, TIMER2 + 0x14
         hpet    TIMER2, 0x4000
         call    poll
-        movl    $0, TIMER2
+        hpet_off TIMER2
         say     "HPET by MSI"
 
         pin     10, 0x3a
@@ -285,6 +302,16 @@ poll:   sti
         jb      1b
         cli
         ret
+
+/* A comparator in EAX */
+whole:  subl    BEGAN, %eax
+        xorl    %edx, %edx
+        movl    $PERIOD, %ecx
+        divl    %ecx
+        testl   %edx, %edx
+        jz      1f
+        incl    ODD
+1:      ret
 
 /* Raises the line EBP times; each makes ESI interrupts. */
 raise:  xorl    %ebx, %ebx
