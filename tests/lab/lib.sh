@@ -320,6 +320,30 @@ variants() {
     done
 }
 
+# Snapshots
+
+# What a job redefines: done while the guest is stopped, behind savevm and behind
+# loadvm, and in between, while it runs
+saved() { :; }
+loaded() { :; }
+meanwhile() { sleep 2; }
+
+# snapshot TITLE: saves the guest, lets it go on, and takes that back
+snapshot() {
+    mon stop
+    ask /t/save 'savevm one'
+    saved
+    mon cont
+    meanwhile
+    mon stop
+    ask /t/load 'loadvm one'
+    loaded
+    mon cont
+    cat /t/load >>/t/save
+    check "$1: savevm and loadvm say nothing" [ ! -s /t/save ]
+    quote </t/save
+}
+
 # Migration
 
 syncs() {
