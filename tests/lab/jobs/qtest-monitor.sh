@@ -1,0 +1,10 @@
+#!/bin/sh
+# QEMU's qtest of exit clusters and the monitor
+# lab: programs=tests/qtest/exit-cluster-monitor-test,qemu-img needs=exit-clustering timeout=1800
+# shellcheck shell=dash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# shellcheck source=tests/lab/lib.sh
+. /job/lib.sh
+
+qtest exit-cluster-monitor-test
