@@ -1,0 +1,15 @@
+#!/bin/sh
+# A register that is written through KVM's ring of writes, and then by a run
+# lab: guests=order.bios knows=exit-clustering
+# shellcheck shell=dash
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# shellcheck source=tests/lab/lib.sh
+. /job/lib.sh
+
+MEM=16
+for variant in $VARIANTS; do
+    run order "$variant" 20 port 'order: the end' -bios /g/order.bios -device pc-testdev
+    check "order $variant: the second write is the last" \
+        grep -a -q -E '^\.{1000}order: the end' "$D/port"
+done
