@@ -304,6 +304,48 @@ class SyncSize(Experiment):
                       [name for _, _, name in self.STAGES], True)
 
 
+class Writing(Experiment):
+    """A guest that writes: stages of a sync, and how long its CPUs stand
+    still."""
+    name, title = "writing", "Guest that writes"
+    minutes = (9, 45)
+    # How long a CPU had no CPU of the host, how many pages were dirty, and so
+    # on, is only in NAME.txt and NAME.csv
+    TABLE = re.compile(r": (sync|first sync|clears|stores|(writer|spinner) "
+                       r"stands still(?! at most, (no|first)))(?!.*number)")
+
+    def commands(self, full):
+        bench = [str(ROOT / "tests/bench/writing_guest.py"), "--csv",
+                 "/dev/stdout", "--runs", "5" if full else "3"]
+        for name in self.variants:
+            bench += ["--variant", name]
+        kvm = [] if no_kvm() else ["--accel", "kvm"]
+        yield [*bench, "--accel", "tcg", *kvm,
+               *(["--accel", "kvm-ring"] if kvm else [])]
+        if kvm:
+            yield [*bench, *kvm, "--with", "display", "--with", "vhost"]
+        if kvm and full:
+            yield [*bench, *kvm, "--accel", "kvm-ring", "--size", "248",
+                   "--rate", "25", "--rate", "100", "--rate", "400"]
+
+    def parse(self, text):
+        rows = []
+        for row in csv_lines(text, "accel,with,"):
+            beside = "" if row["with"] == "nothing" else f", {row['with']}"
+            rows.append({
+                "case": f"{row['size_gib']} GiB, {row['rate_mib']} MiB/s, "
+                        f"{row['accel']}{beside}: {row['what']}",
+                "variant": row["variant"], "value": float(row["value"]),
+                "unit": row["unit"]})
+        return rows
+
+    def in_table(self, case):
+        return bool(self.TABLE.search(case))
+
+    def drawn(self, case):
+        return case.endswith((": sync", ": clears"))
+
+
 class DirtyMaps(Experiment):
     """The four conditions of 2010."""
     name, title = "dirty-maps", "Sync of one client's map"
@@ -716,5 +758,5 @@ class Loops(Experiment):
                        {"": lines}, [""], False)]
 
 
-ALL = [Sync(), SyncSize(), DirtyMaps(), Untouched(), Migration(), Receive(),
-       Instructions(), Copies(), GuestNet(), Exits(), Loops()]
+ALL = [Sync(), SyncSize(), Writing(), DirtyMaps(), Untouched(), Migration(),
+       Receive(), Instructions(), Copies(), GuestNet(), Exits(), Loops()]

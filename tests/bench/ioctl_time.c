@@ -1,7 +1,8 @@
 /*
  * Preloaded into QEMU: writes down how long the kernel takes for the ioctls of
- * dirty logging, one line "seconds-since-1970 nanoseconds" each, to the file
- * that IOCTL_TIME names.  With NO_THP set, the kernel gives QEMU no huge pages.
+ * dirty logging, one line "seconds-since-1970 nanoseconds get|clear|reset" each,
+ * to the file that IOCTL_TIME names.  With NO_THP set, the kernel gives QEMU no
+ * huge pages.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -55,7 +56,9 @@ int ioctl(int fd, unsigned long request, ...)
         out = fopen(getenv("IOCTL_TIME"), "a");
     }
     if (out) {
-        fprintf(out, "%.9f %.0f\n", seconds(CLOCK_REALTIME), took * 1e9);
+        fprintf(out, "%.9f %.0f %s\n", seconds(CLOCK_REALTIME), took * 1e9,
+                request == KVM_GET_DIRTY_LOG ? "get" :
+                request == KVM_CLEAR_DIRTY_LOG ? "clear" : "reset");
         fflush(out);
     }
     return ret;

@@ -145,7 +145,7 @@ def kernel_times(path):
     if not path.exists():
         return []
     return [(float(end), int(ns) / 1000) for end, ns in
-            (line.split() for line in path.read_text().splitlines())]
+            (line.split()[:2] for line in path.read_text().splitlines())]
 
 
 def wait_migration(vm, syncs=None, remaining=1 << 64):

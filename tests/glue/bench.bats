@@ -28,7 +28,7 @@ sync_measured() {
 
 @test "bench: --list names the experiments" {
     run -0 ci/bench --list
-    for name in sync sync-size dirty-maps receive instructions exits loops; do
+    for name in sync sync-size writing dirty-maps receive instructions exits loops; do
         says "$name "
     done
 }
@@ -142,6 +142,38 @@ END
 Dirty sync of an idle guest: 64 GiB, tcg | 3.00 ms | 0.50 ms | 6.00x
 Dirty sync of an idle guest: 64 GiB, kvm | skipped: no ring |  | 
 Dirty sync of an idle guest: 64 GiB, tcg | skipped: it has no such thing | 5.00 ms | 3.00 ms | 0.50 ms"
+}
+
+@test "bench: a writing guest's stages and stalls are in the table" {
+    cat >printed <<'END'
+kvm, 64 GiB, 100 MiB/s, with nothing
+stores, rounds, pages/s           25600.000 (1.000-25600.000) 25600.000 (1.000-2.000)
+accel,with,size_gib,rate_mib,variant,run,what,value,unit
+kvm,nothing,64,100,pristine,0,sync,4,ms
+kvm,nothing,64,100,pristine,0,pages dirty,16384,pages
+kvm,nothing,64,100,pristine,0,clears,3,ms
+kvm,nothing,64,100,pristine,0,"clears, number",2,
+kvm,nothing,64,100,patched,0,sync,2,ms
+kvm,nothing,64,100,patched,0,pages dirty,16384,pages
+kvm,nothing,64,100,patched,0,clears,3,ms
+kvm,nothing,64,100,patched,0,"clears, number",2,
+accel,with,size_gib,rate_mib,variant,run,what,value,unit
+tcg,vhost,8,100,pristine,0,"spinner stands still at most, rounds",9,ms
+tcg,vhost,8,100,patched,0,"spinner stands still at most, rounds",3,ms
+tcg,vhost,8,100,pristine,0,"spinner has no CPU, rounds",9,ms/s
+tcg,vhost,8,100,patched,0,"spinner has no CPU, rounds",3,ms/s
+END
+    run -0 /usr/bin/python3 -c 'if True:
+        import sys
+        sys.path.insert(0, "ci")
+        from lib.experiments import Writing
+        writing = Writing()
+        for line in writing.summary(writing.parse(open("printed").read())):
+            print(*line, sep=" | ")'
+    same "$output" "\
+Guest that writes: 64 GiB, 100 MiB/s, kvm: sync | 4.00 ms | 2.00 ms | 2.00x
+Guest that writes: 64 GiB, 100 MiB/s, kvm: clears | 3.00 ms | 3.00 ms | 1.00x
+Guest that writes: 8 GiB, 100 MiB/s, tcg, vhost: spinner stands still at most, rounds | 9.00 ms | 3.00 ms | 3.00x"
 }
 
 @test "bench: the peers have a table of their own" {

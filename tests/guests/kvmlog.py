@@ -149,7 +149,7 @@ def shadow(source):
     for value in (0x33, 0x11, 0x33):
         for register in range(0x59, 0x60):
             for command in (
-                    f"o /l 0xcf8 {0x80000000 | register & ~3:#x}",
+                    f"o /w 0xcf8 {0x80000000 | register & ~3:#x}",
                     f"o /b {0xcfc + (register & 3):#x} {value:#x}"):
                 source.vm.cmd("human-monitor-command", command_line=command)
         wait_rounds(source, 1)
