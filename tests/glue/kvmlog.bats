@@ -44,3 +44,7 @@ kvmlog() {
 @test "the log of a cancelled migration is forgotten" {
     kvmlog cancel-hidden
 }
+
+@test "the log of a display that was switched off is forgotten" {
+    kvmlog switched-hidden
+}

@@ -77,13 +77,22 @@ class Shimmed:
 def writer(stack, variant, tmp, name, *args, **env):
     """A QEMU with slowwriter."""
     qemu = Shimmed(stack, variant, tmp, name, [
-        "-machine", "pc-i440fx-10.2", "-m", f"{RAM}M", "-vga", "std",
+        "-machine", "pc-i440fx-10.2", "-m", f"{RAM}M",
         "-global", f"migration.x-clear-bitmap-shift={CHUNK_SHIFT}",
         "-chardev", f"file,id=serial,path={tmp}/{name}.serial",
         "-serial", "chardev:serial", "-snapshot", "-drive",
         f"file={BUILD / 'guests/slowwriter'},if=ide,format=raw", *args],
                    **env)
     return qemu
+
+
+def monitor(qemu, line):
+    """A command of the human monitor.  Returns: the number that it says"""
+    said = qemu.vm.cmd("human-monitor-command", command_line=line)
+    value = re.search(r"= (0x[0-9a-f]+)\s*$", said)
+    if said and not value:
+        raise Wrong(f"{line}: {said}")
+    return int(value.group(1), 16) if value else None
 
 
 def wait_writes(qemu, turns):
@@ -151,8 +160,64 @@ def shadow(source):
             for command in (
                     f"o /w 0xcf8 {0x80000000 | register & ~3:#x}",
                     f"o /b {0xcfc + (register & 3):#x} {value:#x}"):
-                source.vm.cmd("human-monitor-command", command_line=command)
+                monitor(source, command)
         wait_rounds(source, 1)
+
+
+def show(source, is_on):
+    """VMware's SVGA logs its memory for a display, or ends to."""
+    monitor(source, f"o /w 0xcf8 {0x80001010:#x}")
+    port = monitor(source, "i /w 0xcfc") & ~15
+    # SVGA_REG_ENABLE 0 begins, SVGA_REG_CONFIG_DONE 1 ends it
+    monitor(source, f"o /w {port:#x} {1 if is_on else 20}")
+    monitor(source, f"o /w {port + 1:#x} {0 if is_on else 1}")
+
+
+def logs(source):
+    """How often a slot's log has begun or ended."""
+    states = {}
+    changes = 0
+    for slot, on in source.report(r"^region (\w+) pages [1-9]\d* log (\d)"):
+        changes += states.get(slot, on) != on
+        states[slot] = on
+    return changes
+
+
+def on_and_off(source):
+    """A display is switched off and on, and looked at in between."""
+    before = logs(source)
+    # The device counts how often it was told to begin, also by the BIOS
+    for _ in range(64):
+        if logs(source) > before:
+            break
+        show(source, False)
+    show(source, True)
+    before = logs(source)
+    with tempfile.TemporaryDirectory() as tmp:
+        for _ in range(5):
+            picture(source, tmp)
+            show(source, False)
+            wait_writes(source, 1)
+            show(source, True)
+            wait_writes(source, 1)
+    if logs(source) < before + 10:
+        raise Wrong(f"the display's log did not end: {logs(source) - before} "
+                    "times did a log begin or end")
+    cancel(source)
+    show(source, False)
+    show(source, True)
+
+
+def on_and_off_amid(source):
+    """Likewise while a migration logs."""
+    wait_until(lambda: syncs(source) >= 3, 60, "no second round")
+    with tempfile.TemporaryDirectory() as tmp:
+        for _ in range(3):
+            picture(source, tmp)
+            show(source, False)
+            wait_rounds(source, 1)
+            show(source, True)
+            wait_rounds(source, 1)
 
 
 def picture(qemu, tmp):
@@ -176,9 +241,11 @@ def different(one, other):
 
 
 def migrate_after(variant, tmp, before, hide, display=False, low=RAM * MIB,
-                  amid=nothing):
+                  amid=nothing, vga="std"):
     """Something that starts and stops logging, then a migration."""
+    # pylint: disable=too-many-arguments
     odd = ["-machine", f"max-ram-below-4g={low}"] if low < RAM * MIB else []
+    odd += ["-vga", vga]
     with contextlib.ExitStack() as stack:
         source = writer(stack, variant, tmp, "source", *odd,
                         KVMSHIM_HIDE="1" if hide else "")
@@ -347,6 +414,12 @@ def cases():
             functools.partial(migrate_after, before=nothing, hide=hide,
                               amid=shadow),
             "migrate while slots are made anew, "
+            f"{'no ' if hide else ''}INITIALLY_SET")
+    for hide in (True, False):
+        table["switched" + ("-hidden" if hide else "")] = (
+            functools.partial(migrate_after, before=on_and_off, hide=hide,
+                              amid=on_and_off_amid, vga="vmware"),
+            "migrate with a display that is switched off and on, "
             f"{'no ' if hide else ''}INITIALLY_SET")
     table["first"] = first_round, "no log is read for the first round"
     table["odd-slot"] = (

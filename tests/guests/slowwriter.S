@@ -2,7 +2,7 @@
  * A boot sector that dirties few pages: each 2^SLOWWRITER_TICKS ticks of the TSC
  * it stores a counter to a random page of SLOWWRITER_PAGES from 16 MiB on, all of
  * which it has touched before, and to a pixel of a linear frame buffer, if
- * there is a VGA with Bochs's extensions at 00:02.0.  It sends a '.' to the
+ * there is a VGA with Bochs's extensions or VMware's SVGA at 00:02.0.  It sends a '.' to the
  * serial port before it begins, and after each 256 stores.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -19,11 +19,18 @@
         .endm
 
         boot_sector
-        movl    $0x80001010, %eax       /* 00:02.0, BAR 0 */
+        movl    $0x80001010, %ebx       /* 00:02.0, BAR 0, or 1 if that's I/O */
+1:      movl    %ebx, %eax
         movw    $0xcf8, %dx
         outl    %eax, %dx
         movw    $0xcfc, %dx
         inl     %dx, %eax
+        addb    $4, %bl
+        cmpb    $0x18, %bl
+        jae     2f
+        testb   $1, %al
+        jnz     1b
+2:
         andl    $~15, %eax
         movl    %eax, %edi
         incl    %eax
