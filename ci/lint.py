@@ -421,17 +421,6 @@ def rule_utf8(queue):
             yield f"{patch.name}: not UTF-8"
 
 
-def rule_rst(queue):
-    """Pages are reStructuredText, and not what was made of it."""
-    listed = subprocess.run(
-        ["git", "-C", str(queue.root), "ls-files", "*.rst"], text=True,
-        stdout=subprocess.PIPE, check=False).stdout.splitlines()
-    for name in listed:
-        path = queue.root / name
-        if path.is_file() and path.read_bytes().startswith(b"<"):
-            yield f"{name}: is HTML"
-
-
 def rule_pins(queue):
     """gitlink, ci/pins and the series header name the same commit."""
     commit = queue.pins.get("QEMU_COMMIT", "")

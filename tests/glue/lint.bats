@@ -389,12 +389,6 @@ adds() { # TOPIC/NUMBER PATH [--new] [--instead LINE] LINE...
     clean
 }
 
-@test "rst: a page that was overwritten with HTML" {
-    echo '<?xml version="1.0"?>' >README.rst
-    git add README.rst
-    breaks rst 'README.rst: is HTML'
-}
-
 @test "utf8: another encoding" {
     message alpha/0001 $'A na\xefve line.'
     breaks utf8 alpha/0001
