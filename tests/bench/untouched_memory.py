@@ -213,8 +213,8 @@ def one_run(opts, qemu, record, case, run):
             vm.shutdown(hard=True)
     ram = info.get("ram", {})
     del run
-    return (round(took, 2), round(cpu, 2), ram.get("transferred", ""), rss, tables,
-            ram.get("untouched", ""))
+    return (round(took, 2), round(cpu, 2), ram.get("transferred", ""), rss,
+            tables, ram.get("untouched", ""))
 
 
 def knows_record(qemu):

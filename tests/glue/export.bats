@@ -414,6 +414,6 @@ END
     rm -rf patches series
     : >series
     ci/export.sh
-    git checkout -q 'patches/*/cover.txt'
+    git checkout -q patches/STATUS.rst 'patches/*/cover.txt'
     [ -z "$(git status --porcelain)" ]
 }

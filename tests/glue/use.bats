@@ -12,6 +12,7 @@ COMMANDS=(configure-wrapper.sh ci/apply.sh ci/base.sh ci/bench
     tests/bench/exit_loops.py tests/bench/exits.py tests/bench/guest_net.py
     tests/bench/migration_time.py tests/bench/record_dirty_maps.py
     tests/bench/sync_cost.py tests/bench/untouched_memory.py
+    tests/bench/writing_guest.py
     tests/guests/exercise.py tests/guests/faults.py tests/guests/kvmlog.py
     tests/guests/make.sh
     tests/guests/migrate_guest.py tests/guests/savevm_leak.py tests/guests/soak.py
