@@ -197,12 +197,14 @@ def peers():
 
 
 def qtest_env(**more):
-    """The environment that meson gives to a qtest."""
+    """The environment that meson test gives to a qtest."""
     return {"QTEST_QEMU_BINARY": "./qemu-system-x86_64",
             "QTEST_QEMU_IMG": "./qemu-img",
             "QTEST_QEMU_STORAGE_DAEMON_BINARY":
                 "./storage-daemon/qemu-storage-daemon",
-            "PYTHON": "/usr/bin/python3", **more}
+            "PYTHON": "/usr/bin/python3",
+            # What is allocated or freed has these bytes: who uses it crashes
+            "MALLOC_PERTURB_": "165", **more}
 
 
 def qemu_package():

@@ -8,7 +8,7 @@ COMMANDS=(configure-wrapper.sh ci/apply.sh ci/base.sh ci/bench
     ci/build.sh ci/check ci/checkpatch.py ci/deps.sh ci/docs.sh ci/every-patch.sh
     ci/export.sh ci/hosts.sh ci/lab
     ci/lint.py ci/mail.py ci/mutants ci/package.sh ci/peer.sh ci/rebase.sh
-    ci/suite.sh ci/helpers/apt_private.py ci/helpers/unit_tests.py
+    ci/suite.sh ci/syntax.py ci/helpers/apt_private.py ci/helpers/unit_tests.py
     tests/bench/exit_loops.py tests/bench/exits.py tests/bench/guest_net.py
     tests/bench/migration_time.py tests/bench/record_dirty_maps.py
     tests/bench/sync_cost.py tests/bench/untouched_memory.py
@@ -140,6 +140,7 @@ ci/suite.sh trixie --as gamma
 ci/suite.sh trixie --profile gamma
 ci/suite.sh gamma
 ci/checkpatch.py --topic gamma
+ci/syntax.py --topic gamma
 ci/mail.py gamma
 ci/lint.py --rule gamma
 ci/lint.py --root gamma
