@@ -26,6 +26,8 @@ class Skip(Exception):
 
 # What a tool says in one line
 FAILURES = (Wrong, OSError, subprocess.SubprocessError)
+# Seconds for a program to end what it has started
+GRACE = 10
 
 
 def die(message, status=1):
@@ -240,6 +242,40 @@ def command(args, what=None, **kwargs):
         said = done.stdout.strip()[-400:] or f"exit status {done.returncode}"
         raise Wrong(f"{what or ' '.join(args[:2])}: {said}")
     return done.stdout
+
+
+def members(groups):
+    """Processes of these groups that run."""
+    found = []
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue            # It has ended.
+        state, _, group = text.rpartition(")")[2].split()[:3]
+        if state != "Z" and int(group) in groups:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def end_groups(leaders):
+    """End groups of processes, whose leaders must not be waited for yet.
+
+    SIGTERM, so that each can end what it has started in groups of their own,
+    and SIGKILL for what is still there after GRACE seconds.
+    """
+    def send(number):
+        for leader in leaders:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(leader, number)
+
+    try:
+        send(signal.SIGTERM)
+        end = time.monotonic() + GRACE
+        while members(leaders) and time.monotonic() < end:
+            time.sleep(0.05)
+    finally:
+        send(signal.SIGKILL)
 
 
 def wait_until(done, timeout, why, pause=0.05):

@@ -23,6 +23,37 @@ waits_for() {
     echo "until grep -q '$1' $STEPS; do sleep 0.05; done"
 }
 
+# interrupted ARGS...: ci/check with these, which is interrupted once two
+# processes, or as many as $N says, have noted themselves in $STEPS
+interrupted() {
+    ci/check "$@" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
+    local check=$! status=0
+    until [ "$(wc -l <"$STEPS")" = "${N:-2}" ]; do sleep 0.05; done
+    kill -TERM $check
+    ends $check
+    wait $check || status=$?
+    same "$status" 1
+    grep -q 'check: error: interrupted' "$BATS_TEST_TMPDIR/err"
+}
+
+# ends PID: gone, or not yet reaped by whoever inherited it
+ends() {
+    for _ in {1..1200}; do
+        [ -e "/proc/$1/stat" ] && ! grep -q ') Z' "/proc/$1/stat" || return 0
+        sleep 0.05
+    done
+    echo "process $1 goes on"
+    kill -KILL "$1"
+    false
+}
+
+# all_end: all processes that were noted
+all_end() {
+    while read -r pid; do
+        ends "$pid"
+    done <"$STEPS"
+}
+
 @test "each stage says how it went, how long it took and how many cores it used" {
     becomes ci/checkpatch.py 'i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done'
     run -0 --separate-stderr ci/check --only lint --only checkpatch
@@ -71,22 +102,36 @@ waits_for() {
 @test "what it runs ends with it" {
     becomes ci/docs.sh "sleep 600 & echo \$! >>$STEPS" 'wait'
     becomes ci/package.sh "sleep 600 & echo \$! >>$STEPS" 'wait'
-    ci/check --only docs --only package 2>"$BATS_TEST_TMPDIR/err" 3>&- &
-    check=$!
-    until [ "$(wc -l <"$STEPS")" = 2 ]; do sleep 0.05; done
-    kill -TERM $check
-    status=0
-    wait $check || status=$?
-    same "$status" 1
-    grep -q 'check: error: interrupted' "$BATS_TEST_TMPDIR/err"
-    # Gone, or not yet reaped by whoever inherited them
-    while read -r pid; do
-        for _ in {1..200}; do
-            [ -e "/proc/$pid/stat" ] && ! grep -q ') Z' "/proc/$pid/stat" || continue 2
-            sleep 0.05
-        done
-        false
-    done <"$STEPS"
+    interrupted --only docs --only package
+    all_end
+}
+
+@test "two programs of one stage end with it, and no third one is begun" {
+    mkdir -p tests/guests
+    becomes tests/guests/make.sh
+    for name in migrate_guest exercise faults savevm_leak kvmlog; do
+        becomes "tests/guests/$name.py" "echo \$\$ >>$STEPS" 'exec sleep 600'
+    done
+    interrupted --only guest
+    all_end
+    same "$(wc -l <"$STEPS")" 2
+}
+
+@test "what doesn't end is killed" {
+    sed -i 's/^GRACE = 10$/GRACE = 1/' ci/lib/tool.py
+    becomes ci/docs.sh "trap '' TERM" "echo \$\$ >>$STEPS" 'while :; do sleep 0.2; done'
+    N=1 interrupted --only docs
+    all_end
+}
+
+@test "what takes too long can end what it has started" {
+    sed -i 's/timeout=3000/timeout=1/' ci/check
+    # As the lab's QEMUs: not of its group
+    becomes ci/docs.sh 'setsid sleep 600 &' 'pid=$!' "echo \$pid >>$STEPS" \
+        "trap 'kill \$pid; exit 1' TERM" 'wait'
+    run -1 ci/check --only docs
+    says 'failed: docs: sphinx: timed out after 1 s'
+    all_end
 }
 
 @test "one run at a time" {
