@@ -72,6 +72,27 @@ all_end() {
     says '1 passed, 1 failed, 0 skipped'
 }
 
+@test "a program that isn't there is a failure, and the next stage comes" {
+    rm ci/package.sh
+    becomes ci/docs.sh
+    run -1 ci/check --one-by-one --only package --only docs --only lint
+    says 'failed: package: ci/package.sh: No such file or directory'
+    says '2 passed, 1 failed, 0 skipped'
+    # nor the folder in which one is to run
+    run -1 ci/check --only unit
+    says "failed: unit: $REPO/build/patched: No such file or directory"
+}
+
+@test "an exception in a stage is its failure, and all others are reported" {
+    # In either lane; docs is behind apply.  A log can't be written.
+    mkdir -p build/check/docs.log build/check/apply.log
+    run -1 --separate-stderr timeout 60 ci/check --only lint --only apply --only docs
+    says 'failed: apply: IsADirectoryError: '
+    says 'failed: docs: IsADirectoryError: '
+    same "${lines[-1]}" '1 passed, 2 failed, 0 skipped'
+    [[ $stderr == *$'\napply '*$'\ndocs '* ]] || [[ $stderr == *$'\ndocs '*$'\napply '* ]]
+}
+
 @test "two stages at a time, each behind the one that it needs" {
     # Each waits for the other one.
     becomes ci/mail.py "echo mail >>$STEPS"
