@@ -93,6 +93,29 @@ all_end() {
     [[ $stderr == *$'\napply '*$'\ndocs '* ]] || [[ $stderr == *$'\ndocs '*$'\napply '* ]]
 }
 
+@test "a program that says ok and has not run all its cases has failed" {
+    becomes ci/hosts.sh 'echo 1..2' 'echo ok 1 - a' 'echo ok 2 - b'
+    run -0 ci/check --only hosts
+    says '2 passed, 0 failed'
+    becomes ci/hosts.sh 'echo ok 1 - a' 'echo "ok 2 - b # SKIP none"' 'echo 1..2'
+    run -0 ci/check --only hosts
+    says '1 passed, 0 failed, 1 skipped'
+    becomes ci/hosts.sh 'echo 1..3' 'echo ok 1 - a' 'echo ok 2 - b'
+    run -1 ci/check --only hosts
+    says 'failed: hosts: hosts: 1 of 3 cases were not run, 3 is the first'
+    says '2 passed, 1 failed'
+    # With -p GLib has its plan at the end
+    becomes ci/hosts.sh 'echo ok 1 - a'
+    run -1 ci/check --only hosts
+    says 'failed: hosts: hosts: it has no plan'
+    # Half a line of QEMU's before its own
+    becomes ci/hosts.sh 'echo 1..2' 'echo "qemu: ok 1 - a"' 'echo ok 2 - b'
+    run -0 ci/check --only hosts
+    becomes ci/hosts.sh 'echo "1..0 # SKIP no wine"'
+    run -0 ci/check --only hosts
+    says '0 passed, 0 failed, 1 skipped'
+}
+
 @test "two stages at a time, each behind the one that it needs" {
     # Each waits for the other one.
     becomes ci/mail.py "echo mail >>$STEPS"
