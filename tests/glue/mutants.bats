@@ -155,6 +155,19 @@ echo "bats $*, $THRIFT_QEMU"; echo "ok 1"'
         build/mutants.log
 }
 
+@test "mutants: before a glue test the guests are brought up to date" {
+    mutant one/glue 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' 'Killed-by: glue use'
+    stub bats <<<'#!/bin/sh
+echo "ok 1"'
+    # Though there is one, of other sources
+    mkdir -p tests/guests build/guests
+    : >build/guests/kvmshim.so
+    printf '#!/bin/sh\necho "no network"\nexit 1\n' >tests/guests/make.sh
+    chmod +x tests/guests/make.sh
+    run -1 ci/mutants one/glue
+    says 'not ok 1 - one/glue: without the mutant: no network'
+}
+
 @test "mutants: one whose test hangs is killed only if it says so" {
     grep -q 'least + 10' ci/mutants
     sed -i 's/least + 10 \* green/1/' ci/mutants

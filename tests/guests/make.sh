@@ -26,6 +26,12 @@ here=$ROOT/tests/guests out=$BUILD/guests
 modules=(virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev
     virtio_pci virtio_blk failover net_failover virtio_net virtio_balloon)
 mkdir -p "$out"
+# Tests of two stages may want the guests at once, so one waits.
+need_cmd flock util-linux
+exec 8>"$out/.lock"
+flock 8
+# Of a run that was interrupted
+rm -rf "$out"/tmp.*
 
 fetch_kernel() {
     local suite package tmp name file
@@ -101,7 +107,9 @@ if [ "$(cat "$out/key" 2>/dev/null)" != "$key" ] || [ ! -f "$out/initramfs.gz" ]
     make_image stallwriter 64 0xf0000 65536
     # The same, a page each 2^21 ticks: about a millisecond
     make_image slowwriter 32 0x7c00 512 -DSLOWWRITER_PAGES=16384 -DSLOWWRITER_TICKS=21
-    cc -shared -fPIC -O2 -Wall -Werror -o "$out/kvmshim.so" "$here/kvmshim.c" -ldl
+    # A QEMU may have the old one loaded.
+    cc -shared -fPIC -O2 -Wall -Werror -o "$out/kvmshim.tmp" "$here/kvmshim.c" -ldl
+    mv "$out/kvmshim.tmp" "$out/kvmshim.so"
     echo "$key" >"$out/key"
 fi
 note "guest: $(cat "$out/kernel") in build/guests"

@@ -1,0 +1,71 @@
+#!/usr/bin/env bats
+# tests/guests/make.sh, where a kernel was fetched before: what it makes anew.
+
+load helper
+
+setup() {
+    tiny clone
+    cp -a "$MAIN/tests/guests" tests
+    mkdir -p build/guests/modules
+    for name in vmlinuz modules/order initramfs.gz ramwriter pagewriter exitloops \
+        slowwriter stallwriter; do
+        echo old >"build/guests/$name"
+    done
+    echo linux-image-1 >build/guests/kernel
+    echo old >build/guests/kvmshim.so
+    MADE=$BATS_TEST_TMPDIR/made
+    : >"$MADE"
+    # A compiler whose output has the size that is wanted.
+    stub cc <<END
+#!/bin/bash
+echo "cc \$*" >>$MADE
+while [ "\$1" != -o ]; do shift; done
+echo new >"\$2"
+END
+    stub ld <<'END'
+#!/bin/bash
+case $* in *0xf0000*) size=65536 ;; *) size=512 ;; esac
+while [ "$1" != -o ]; do shift; done
+truncate -s $size "$2"
+END
+    printf '#!/bin/sh\n' | stub busybox
+    stub cpio <<<'#!/bin/sh
+cat'
+}
+
+# up_to_date: as another run leaves it that made them of these sources
+up_to_date() {
+    local here=tests/guests
+    cat $here/init $here/*.[chS] $here/*.inc $here/make.sh build/guests/kernel |
+        sha256sum >build/guests/key
+}
+
+@test "guests: what changed is made, and a second run makes nothing" {
+    run -0 tests/guests/make.sh
+    same "$(cat build/guests/kvmshim.so)" new
+    : >"$MADE"
+    run -0 tests/guests/make.sh
+    says 'guest: linux-image-1 in build/guests'
+    same "$(cat "$MADE")" ''
+}
+
+@test "guests: a library that a QEMU has loaded is replaced, not written to" {
+    ln build/guests/kvmshim.so "$BATS_TEST_TMPDIR/loaded"
+    run -0 tests/guests/make.sh
+    same "$(cat "$BATS_TEST_TMPDIR/loaded")" old
+    same "$(cat build/guests/kvmshim.so)" new
+}
+
+@test "guests: two runs at once: one waits, and finds what the other made" {
+    exec 7>build/guests/.lock
+    flock 7
+    tests/guests/make.sh 3>&- 7>&- &
+    pid=$!
+    # Until it waits for the lock; without one it makes them.
+    inode=$(stat -c %i build/guests/.lock)
+    until grep -q -e "-> FLOCK .*:$inode " /proc/locks || [ -s "$MADE" ]; do sleep 0.05; done
+    up_to_date
+    exec 7>&-
+    wait $pid
+    same "$(cat "$MADE")" ''
+}
