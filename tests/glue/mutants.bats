@@ -28,9 +28,17 @@ cat >"$target" <<'EOT'
 echo run >>"$0.runs"
 case $* in *absent*) echo 1..0; exit 0 ;; esac
 if [ -n "$SKIPS" ]; then echo 'ok 1 # SKIP no such machine'; exit 0; fi
+runs=$(wc -l <"$0.runs")
 EOT
 if grep -q 'n += 1;' ../src/migration/ram.c; then
     printf 'echo "# ERROR: it counts all"\necho not ok 1\nexit 1\n' >>"$target"
+elif grep -q 'skips' ../src/migration/ram.c; then
+    echo 'echo "ok 1 # SKIP does not count"; exit 77' >>"$target"
+elif grep -q 'crashes' ../src/migration/ram.c; then
+    echo 'echo "ok 1 # SKIP does not count"; kill -SEGV $$' >>"$target"
+elif grep -q 'races' ../src/migration/ram.c; then
+    # Without the mutant it ran once.
+    printf '[ "$runs" -lt "$FINDS" ] || { echo "# ERROR: lost"; echo not ok 1; exit 1; }; echo ok 1\n' >>"$target"
 elif grep -q 'sleeps' ../src/migration/ram.c; then
     printf 'sleep 1000\n' >>"$target"
 else
@@ -82,6 +90,45 @@ clean() {
     clean
 }
 
+@test "mutants: one that survives is tried twice more, and it's said" {
+    local runs=build/mutants.d/obj/tests/unit/test-ram.runs
+    mutant one/races 'int i, n = 0;' 'int i, n = 0; \/* races *\/'
+    FINDS=4 run -0 ci/mutants one/races
+    says 'ok 1 - one/races: killed by unit test-ram -p /count'
+    says $'\n# killed at try 3 of 3\n# ERROR: lost'
+    [ "$(wc -l <$runs)" = 4 ]
+    grep -q ' one/races killed at try 3 of 3: ERROR: lost$' build/mutants.results
+    # It's known of another run
+    rm tests/mutants/one/count-all.patch
+    run -0 ci/mutants --all
+    says 'ok 1 - one/races: was killed by'
+    says '# killed at try 3 of 3'
+    # At the first try there is nothing to say.
+    rm $runs
+    FINDS=2 run -0 ci/mutants one/races
+    never_says '# killed at'
+    rm $runs
+    FINDS=9 run -1 ci/mutants one/races
+    says 'not ok 1 - one/races: survived 3 tries'
+    [ "$(wc -l <$runs)" = 4 ]
+}
+
+@test "mutants: a test that skips all is not judged here, unless the mutant makes it" {
+    # Judged on another host, as its results say
+    run -0 ci/mutants one/count-all
+    mutant one/first-bit 'int count_dirty' 'int  count_dirty'
+    SKIPS=1 run -0 ci/mutants --all
+    says '- one/first-bit # SKIP not judged on this host: no such machine'
+    never_says survived
+    mutant one/skips 'int i, n = 0;' 'int i, n = 0; \/* skips *\/'
+    run -1 ci/mutants one/skips
+    says 'not ok 1 - one/skips: survived: with it the test is skipped: does not count'
+    # One that crashes behind cases that are skipped has found it.
+    mutant one/crashes 'int i, n = 0;' 'int i, n = 0; \/* crashes *\/'
+    run -0 ci/mutants one/crashes
+    says 'ok 1 - one/crashes: killed by'
+}
+
 @test "mutants: one that does not compile isn't killed" {
     mutant one/broken '#include "qemu\/osdep.h"' '#error'
     run -1 ci/mutants one/broken
@@ -124,7 +171,7 @@ END
     run -1 ci/mutants one/absent
     says 'not ok 1 - one/absent: the test has no such case'
     SKIPS=1 run -0 ci/mutants one/count-all
-    says 'ok 1 - one/count-all # SKIP no such machine'
+    says 'ok 1 - one/count-all # SKIP not judged on this host: no such machine'
     sed -i 's/n += ctpopl(map.BIT_WORD(i).)/n += 1/' build/src/migration/ram.c
     git -C build/src commit -qam x
     mutant one/other 'int bits' 'int  bits'
@@ -230,12 +277,13 @@ echo "ok 1"'
     run -1 ci/mutants --all --keep-going
     says 'ok 1 - one/count-all: killed by unit test-ram -p /count'
     says 'not ok 2 - one/first-bit: survived'
-    [ "$(wc -l <$runs)" = 3 ]
+    # once without the mutant, one that kills, three tries
+    [ "$(wc -l <$runs)" = 5 ]
     # survivors are, but not once more without the mutant
     run -1 ci/mutants --all
     says 'ok 1 - one/count-all: was killed by unit test-ram -p /count'
     says 'not ok 2 - one/first-bit: survived'
-    [ "$(wc -l <$runs)" = 4 ]
+    [ "$(wc -l <$runs)" = 8 ]
     # named ones are, and handfuls
     run -0 ci/mutants one/count-all
     says 'ok 1 - one/count-all: killed by'
