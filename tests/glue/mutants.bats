@@ -39,6 +39,8 @@ elif grep -q 'crashes' ../src/migration/ram.c; then
 elif grep -q 'races' ../src/migration/ram.c; then
     # Without the mutant it ran once.
     printf '[ "$runs" -lt "$FINDS" ] || { echo "# ERROR: lost"; echo not ok 1; exit 1; }; echo ok 1\n' >>"$target"
+elif grep -q 'begins a QEMU' ../src/migration/ram.c; then
+    printf 'setsid sleep 1000 & echo $! >"$0.pid"\ntrap "kill $!; exit 1" TERM\nwait\n' >>"$target"
 elif grep -q 'sleeps' ../src/migration/ram.c; then
     printf 'sleep 1000\n' >>"$target"
 else
@@ -227,6 +229,20 @@ echo "ok 1"'
     says 'ok 1 - one/hangs: killed by unit test-ram'
     # and nothing goes on running
     ! pgrep -f "$REPO/build/mutants.d/obj/tests/unit/test-ram"
+}
+
+@test "mutants: a test that hangs can end what it has started" {
+    sed -i 's/least + 10 \* green/2/' ci/mutants
+    mutant one/hangs 'int i, n = 0;' 'int i, n = 0; \/* begins a QEMU *\/'
+    run -1 ci/mutants one/hangs
+    says 'out of time'
+    pid=$(cat build/mutants.d/obj/tests/unit/test-ram.pid)
+    for _ in {1..200}; do
+        [ -e "/proc/$pid/stat" ] && ! grep -q ') Z' "/proc/$pid/stat" || return 0
+        sleep 0.05
+    done
+    kill "$pid"
+    false
 }
 
 @test "mutants: an equivalent one is only looked at" {
