@@ -343,6 +343,40 @@ adds() { # TOPIC/NUMBER PATH [--new] [--instead LINE] LINE...
     clean
 }
 
+@test "qtests: one with another name, as meson has it" {
+    adds alpha/0001 tests/qtest/test-words.c line
+    breaks qtests 'test-words is not in patches/alpha/tests'
+    git checkout -q patches
+    adds alpha/0001 tests/qtest/netdev-socket.c line
+    breaks qtests 'netdev-socket is not in patches/alpha/tests'
+    git checkout -q patches
+    # a part of one
+    adds alpha/0001 tests/qtest/migration/words.c line
+    breaks qtests 'migration-test is not in patches/alpha/tests'
+    git checkout -q patches
+    adds alpha/0001 tests/qtest/words.c line
+    clean
+    adds beta/0001 tests/qtest/meson.build "  (have_words ? ['words'] : []) + \\"
+    breaks qtests 'words is not in patches/alpha/tests'
+    echo words >patches/alpha/tests
+    clean
+    git checkout -q patches
+    rm patches/alpha/tests
+    adds alpha/0001 tests/qtest/words.c line
+    adds beta/0001 tests/qtest/meson.build "executable('words', files('words.c'))"
+    clean
+}
+
+@test "allow: an entry that nothing needs" {
+    echo 'qtests | words-test | for another target' >>ci/lint.allow
+    breaks allow "ci/lint.allow: nothing needs 'qtests | words-test | for another target'"
+    adds alpha/0002 tests/qtest/words-test.c line
+    clean
+    # A rule that there is not, and two entries for the same
+    echo 'qtest | words-test | for another target' >>ci/lint.allow
+    breaks allow "nothing needs 'qtest | words-test"
+}
+
 @test "qtests: one that no host of ours builds, with a reason" {
     adds alpha/0002 tests/qtest/words-test.c line
     echo 'qtests | words-test | for another target' >>ci/lint.allow
@@ -442,6 +476,27 @@ adds() { # TOPIC/NUMBER PATH [--new] [--instead LINE] LINE...
     breaks pages 'tests/page.rst: does not begin with a title'
     printf '====\nPage\n====\n' >tests/page.rst
     clean
+}
+
+@test "pages, top_level: without git, too" {
+    rm -r .git
+    # That of an archive has no gitlink; what is built is not of the project.
+    mkdir build
+    echo '<html>' >build/page.rst
+    run -0 ci/lint.py --rule pages --rule top_level
+    echo '<html>' >tests/page.rst
+    run -1 ci/lint.py --rule pages --rule top_level
+    says 'pages: tests/page.rst: does not begin with a title'
+    rm tests/page.rst
+    echo more >NOTES
+    run -1 ci/lint.py --rule pages --rule top_level
+    says 'top_level: NOTES: does not belong'
+    # and where there is no program of that name
+    mkdir "$BATS_TEST_TMPDIR/bin"
+    ln -s /usr/bin/python3 "$BATS_TEST_TMPDIR/bin"
+    PATH=$BATS_TEST_TMPDIR/bin run -1 /usr/bin/python3 ci/lint.py
+    same "$output" "top_level: NOTES: does not belong at the top level
+lint.py: 32 rules over 3 patches, 1 found"
 }
 
 @test "top_level: nothing more, nothing less, but dotfiles" {
