@@ -6,6 +6,7 @@ import fcntl
 import math
 import os
 import pathlib
+import re
 import shutil
 import signal
 import statistics
@@ -56,6 +57,11 @@ def run_main(main):
         die(err)
     except KeyboardInterrupt:
         die("interrupted")
+    except Exception as err:  # pylint: disable=broad-except
+        # Others are this program's own faults.
+        if not of_qemu(err):
+            raise
+        die(last_said(err))
 
 
 @contextlib.contextmanager
@@ -209,6 +215,30 @@ def qtest_env(**more):
             "MALLOC_PERTURB_": "165", **more}
 
 
+def of_qemu(err):
+    """Whether it's an error of QEMU's own package, which may not be loaded."""
+    return type(err).__module__.startswith("qemu.")
+
+
+def last_said(err):
+    """What an error of QEMU's package says in one line: what QEMU said last.
+    """
+    said = (getattr(err, "output", None) or "").strip().split("\n")[-1] or \
+        str(err).strip().split("\n")[0] or type(err).__name__
+    return re.sub(r"^\S*qemu-system-\S+: ", "", said)
+
+
+@contextlib.contextmanager
+def one_line():
+    """Whatever goes wrong with a QEMU is Wrong, with what it said last."""
+    try:
+        yield
+    except FAILURES:
+        raise
+    except Exception as err:
+        raise Wrong(last_said(err)) from err
+
+
 def qemu_package():
     """QEMU's own Python package, with qemu.machine and qemu.qmp."""
     path = str(BUILD / "src/python")
@@ -343,7 +373,9 @@ def tap(cases, go_on=True):
             func()
         except Skip as why:
             title += f" # SKIP {why}"
-        except FAILURES as err:
+        except Exception as err:  # pylint: disable=broad-except
+            if not isinstance(err, FAILURES) and not of_qemu(err):
+                raise
             comment(err)
             verdict(False, number, title)
             status = 1

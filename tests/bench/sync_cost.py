@@ -49,8 +49,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
 from lib.series import BUILD, ROOT  # noqa: E402
 from lib.tool import (  # noqa: E402
-    FAILURES, Parser, Wrong, command, kvm_usable, machine, no_guest,
-    no_qemu, note, progress, run_main, spread, within, write_csv)
+    Parser, Wrong, command, kvm_usable, machine, no_guest, no_qemu, note,
+    one_line, progress, run_main, spread, within, write_csv)
 
 EXAMPLES = """examples:
   tests/bench/sync_cost.py                        16 GiB, TCG and KVM
@@ -293,20 +293,6 @@ def read_times(trace, kernel):
     return times
 
 
-def attempt(*args):
-    """sync_times(); whatever goes wrong with a QEMU is Wrong, with what it
-    said last.
-    """
-    try:
-        return sync_times(*args)
-    except FAILURES:
-        raise
-    except Exception as err:
-        said = (getattr(err, "output", None) or str(err)).strip()
-        raise Wrong(re.sub(r"^\S*qemu-system-\S+: ", "",
-                           said.split("\n")[-1])) from err
-
-
 def measure(opts):
     """Rows of (variant, accel, shape, kib, run, index, and the SHARES), and
     why accelerators were skipped.
@@ -323,8 +309,9 @@ def measure(opts):
         if {(accel, first), (accel, variant)} & skipped.keys():
             continue
         try:
-            times = attempt(opts.qemu[variant], accel, shapes[shape],
-                            library, opts)
+            with one_line():
+                times = sync_times(opts.qemu[variant], accel, shapes[shape],
+                                   library, opts)
         except Wrong as err:
             if variant != first and not variant.startswith("peer-"):
                 raise

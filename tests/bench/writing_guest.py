@@ -31,7 +31,9 @@ vhost-user device that dirties as many pages as the guest, of the same stretch.
 Variants alternate, each run is a QEMU of its own.  Times of two machines do
 not compare; the columns of one run do.
 
-Exit status: 0 measured, 1 a migration failed, 2 wrong use.
+A run that goes wrong is left out, which the end of the table says.
+
+Exit status: 0 measured, 1 no run went right, 2 wrong use.
 """
 import contextlib
 import pathlib
@@ -50,8 +52,8 @@ from sync_cost import EVENT, preload_library  # noqa: E402
 from vhost_user import VhostUser  # noqa: E402
 from lib.series import BUILD  # noqa: E402
 from lib.tool import (  # noqa: E402
-    Parser, Wrong, kvm_usable, machine, no_guest, no_qemu, note, progress,
-    run_main, spread, wait_until, within, write_csv)
+    FAILURES, Parser, Wrong, kvm_usable, machine, no_guest, no_qemu, note,
+    one_line, progress, run_main, spread, wait_until, within, write_csv)
 
 EXAMPLES = """examples:
   tests/bench/writing_guest.py                    TCG and KVM, 64 GiB
@@ -430,6 +432,8 @@ def one_run(qemu, accel, rate, load, opts):
             seen.append((when, cpus, guest.cpus(), waited, seconds))
         last = guest.clock()
         guest.cancel()
+        if load == "vhost":
+            guest.device.check()
         guest.vm.shutdown(hard=True)
         syncs = read_syncs(guest.log.read_text(encoding="utf-8"))
         ioctls = read_ioctls(guest.ioctls)
@@ -463,31 +467,38 @@ def one_run(qemu, accel, rate, load, opts):
 
 
 def measure(opts):
-    """Rows of (accel, load, rate, variant, run, what, value, unit)."""
+    """Rows of (accel, load, size, rate, variant, run, what, value, unit), and
+    of each run that was left out a line.
+    """
     cases = [(accel, load, rate, run, variant) for accel in opts.accel
              for load in opts.loads if (accel, load) != ("tcg", "display")
              for rate in opts.rate for run in range(opts.runs)
              for variant in opts.qemu]
-    rows = []
-    for accel, load, rate, run, variant in progress(
-            cases, lambda case: f"{case[0]} with {case[1]}, {case[2]} MiB/s, "
-                                f"{case[4]}"):
+    rows, left_out = [], []
+
+    def name(case):
+        return f"{case[0]} with {case[1]}, {case[2]} MiB/s, {case[4]}"
+
+    for case in progress(cases, name):
+        accel, load, rate, run, variant = case
         size = min(opts.size, TCG_SIZE) if accel == "tcg" else opts.size
         try:
-            values = one_run(opts.qemu[variant], accel, rate, load, opts)
-        except Wrong as err:
+            with one_line():
+                values = one_run(opts.qemu[variant], accel, rate, load, opts)
+        except FAILURES as err:
             # Some nested KVM stops for good when the dirty ring is full
-            note(f"{variant}, left out: {err}")
+            left_out.append(f"{name(case)}, run {run + 1}: {err}")
+            note(f"left out: {left_out[-1]}")
             continue
         rows += [(accel, load, size, rate, variant, run, what,
                   round(value, 4), unit) for what, value, unit in values]
     if not rows:
-        raise Wrong("nothing could be measured: see above")
-    return rows
+        raise Wrong(f"none of {len(cases)} runs could be measured: see above")
+    return rows, left_out
 
 
-def report(rows, opts):
-    """Print the table."""
+def report(rows, left_out, opts):
+    """Print the table, and what it lacks."""
     print(f"Dirty syncs of a guest that writes, {opts.runs} runs: "
           "median (least-most)")
     for case in dict.fromkeys(row[:4] for row in rows):
@@ -504,13 +515,18 @@ def report(rows, opts):
             unit = next(row[8] for row in rows if row[6] == what)
             print(f"{what + (', ' + unit if unit else ''):48}"
                   + "".join(cells))
+    if left_out:
+        whole = len({row[:6] for row in rows}) + len(left_out)
+        print(f"\n{len(left_out)} of {whole} runs were left out:")
+        for line in left_out:
+            print(f"  {line}")
 
 
 def main():
     """Measure, report, write the CSV."""
     opts = parse_args()
-    rows = measure(opts)
-    report(rows, opts)
+    rows, left_out = measure(opts)
+    report(rows, left_out, opts)
     write_csv(opts.csv, ("accel", "with", "size_gib", "rate_mib", "variant",
                          "run", "what", "value", "unit"), rows)
     return 0

@@ -250,3 +250,71 @@ END
     says 'Skip KVM says no (pristine)'
     says 'Wrong on: KVM says no'
 }
+
+# writing LINE...: Python that has writing_guest.py and its options
+writing() {
+    cp -a "$MAIN"/tests/{bench,guests} tests
+    mkdir -p build/guests
+    : >build/guests/stallwriter
+    printf '%s\n' 'import sys' 'sys.path[:0] = ["tests/bench"]' \
+        'import writing_guest as w' \
+        'sys.argv[1:] = ["--variant", "/bin/true", "--accel", "tcg"]' "$@" >run.py
+    run --separate-stderr python3 run.py
+}
+
+@test "bench: a run of a writing guest that goes wrong is left out, and counted" {
+    writing 'class Lost(Exception): pass' 'Lost.__module__ = "qemu.qmp"' \
+        'runs = []' \
+        'def one_run(*args):' \
+        '    runs.append(args)' \
+        '    if len(runs) == 2: raise Lost("/x/qemu-system-x86_64: it broke")' \
+        '    return [("sync", len(runs), "ms")]' \
+        'w.one_run = one_run' 'w.run_main(w.main)'
+    same "$status" 0
+    says $'\n1 of 3 runs were left out:\n  tcg with nothing, 100 MiB/s, /bin/true, run 2: it broke'
+    says '2.000 (1.000-3.000)'
+    [[ $stderr != *Traceback* ]]
+    writing 'def one_run(*args): return {}["no such"]' \
+        'w.one_run = one_run' 'w.run_main(w.main)'
+    same "$status" 1
+    [[ $stderr != *Traceback* ]]
+    [[ $stderr == *'error: none of 3 runs could be measured: see above' ]]
+}
+
+@test "bench: a QEMU that breaks its monitor is one line, not a traceback" {
+    writing 'class Lost(Exception): pass' 'Lost.__module__ = "qemu.qmp"' \
+        'def main(): raise Lost("it is gone")' 'w.run_main(main)'
+    same "$status" 1
+    same "$stderr" 'run.py: error: it is gone'
+    # and in one case of a test: the others are run
+    writing 'from lib.tool import tap' 'class Lost(Exception): pass' \
+        'Lost.__module__ = "qemu.qmp"' 'def lost(): raise Lost("it is gone")' \
+        'sys.exit(tap([(lost, "a"), (lambda: None, "b")]))'
+    same "$status" 1
+    same "$output" $'1..2\n# it is gone\nnot ok 1 a\nok 2 b'
+    same "$stderr" ''
+}
+
+@test "bench: what goes wrong in the vhost-user device is one line, and is kept" {
+    writing 'import socket, sys' 'sys.path[:0] = ["tests/guests"]' \
+        'import vhost_user as v' \
+        'with v.VhostUser("sock", 100, 0, 800) as device:' \
+        '    with socket.socket(socket.AF_UNIX) as peer:' \
+        '        peer.connect("sock")' \
+        '        peer.sendall(b"short")' \
+        '    device.threads[0].join()' \
+        'try:' \
+        '    device.check()' \
+        'except w.Wrong as err:' \
+        '    print(err)'
+    says 'the vhost-user device: error: unpack requires a buffer of 12 bytes'
+    same "$stderr" 'run.py: vhost-user: error: unpack requires a buffer of 12 bytes'
+    # A log that is too short for what it is to write
+    writing 'import sys' 'import vhost_user as v' \
+        'with v.VhostUser("sock2", 10000, 0, 1 << 20) as device:' \
+        '    device.log = bytearray(4)' \
+        '    device.threads[1].join()' \
+        '    print(device.error)'
+    says 'IndexError: '
+    [[ $stderr != *Traceback* ]]
+}

@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 
-from lib.tool import note
+from lib.tool import Wrong, note
 
 HEADER = struct.Struct("<III")
 (GET_FEATURES, SET_LOG_BASE, GET_VRING_BASE, GET_PROTOCOL_FEATURES,
@@ -35,8 +35,9 @@ class VhostUser:
         self.stretch = first // RUN, (first + npages) // RUN
         self.log = None
         self.dirtied = 0
-        self.ended = threading.Event()
-        self.threads = [threading.Thread(target=func, daemon=True)
+        self.ended, self.error = threading.Event(), None
+        self.threads = [threading.Thread(target=self.run, args=(func,),
+                                         daemon=True)
                         for func in (self.serve, self.dirty)]
 
     def __enter__(self):
@@ -48,6 +49,22 @@ class VhostUser:
         self.ended.set()
         self.listener.close()
         self.threads[1].join(5)
+
+    def run(self, func):
+        """A thread; what is wrong is said, and kept for check()."""
+        try:
+            func()
+        except Exception as err:  # pylint: disable=broad-except
+            if not self.ended.is_set():
+                self.error = f"{type(err).__name__}: {err}"
+                note(f"vhost-user: {self.error}")
+
+    def check(self):
+        """It has done all that it was to do, or it is Wrong."""
+        if self.error:
+            raise Wrong(f"the vhost-user device: {self.error}")
+        if self.log is None:
+            raise Wrong("the vhost-user device was never given a log")
 
     def dirty(self):
         """Bits of the log, some each TICK; a byte has a packet's pages."""
@@ -78,20 +95,16 @@ class VhostUser:
 
     def serve(self):
         """One connection, until it ends."""
-        try:
-            conn = self.listener.accept()[0]
-            with conn:
-                while conn.recv(1, socket.MSG_PEEK):
-                    data, fds, _, _ = socket.recv_fds(conn, HEADER.size, 8)
-                    request, _, size = HEADER.unpack(data)
-                    payload = conn.recv(size, socket.MSG_WAITALL) \
-                        if size else b""
-                    reply = self.answer(request, payload, fds)
-                    for fd in fds:
-                        os.close(fd)
-                    if reply is not None:
-                        conn.sendall(HEADER.pack(request, REPLY, len(reply))
-                                     + reply)
-        except OSError as err:
-            if not self.ended.is_set():
-                note(f"vhost-user: {err}")
+        conn = self.listener.accept()[0]
+        with conn:
+            while conn.recv(1, socket.MSG_PEEK):
+                data, fds, _, _ = socket.recv_fds(conn, HEADER.size, 8)
+                request, _, size = HEADER.unpack(data)
+                payload = conn.recv(size, socket.MSG_WAITALL) \
+                    if size else b""
+                reply = self.answer(request, payload, fds)
+                for fd in fds:
+                    os.close(fd)
+                if reply is not None:
+                    conn.sendall(HEADER.pack(request, REPLY, len(reply))
+                                 + reply)
