@@ -19,7 +19,8 @@ v$QEMU_VERSION, applies the queue, configures, builds and boots the result.
 Run again it does only what changed; interrupted, it goes on where it was.
 
 options:
-  --pristine              build the pin without the queue, beside the patched one
+  --pristine              build the pin without the queue, beside the patched one:
+                          qemu-system-x86_64 and qemu-img, to compare with
   --topic T               topic T and what it needs, no more, in build/topic-T
   --profile server|lean   features: those of a server build (default), or few
   --tarball FILE          take QEMU's sources from this tarball
