@@ -167,6 +167,25 @@ all_end() {
     all_end
 }
 
+@test "an interrupt: what has failed until then is reported, without a sum" {
+    becomes ci/package.sh 'echo error: no space' 'exit 1'
+    becomes ci/docs.sh "echo \$\$ >>$STEPS" "$(waits_for package)" 'exec sleep 600'
+    becomes ci/mutants "echo package >>$STEPS" 'exec sleep 600'
+    ci/check --only package --only docs --only mutants >"$BATS_TEST_TMPDIR/out" \
+        2>"$BATS_TEST_TMPDIR/err" 3>&- &
+    check=$!
+    until grep -q ' package: 0 passed, 1 failed' "$BATS_TEST_TMPDIR/err"; do sleep 0.05; done
+    kill -TERM $check
+    ends $check
+    output=$(cat "$BATS_TEST_TMPDIR/out")
+    says 'failed: package: error: no space'
+    says 'not run: mutants'
+    never_says 'failed: mutants'
+    never_says ' passed, '
+    grep -q '^package ' "$BATS_TEST_TMPDIR/err"
+    grep -q 'error: interrupted' "$BATS_TEST_TMPDIR/err"
+}
+
 @test "two programs of one stage end with it, and no third one is begun" {
     mkdir -p tests/guests
     becomes tests/guests/make.sh
