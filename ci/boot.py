@@ -8,11 +8,10 @@ Exit status: 0 booted, 1 it did not, 2 wrong use.
 """
 import pathlib
 import subprocess
-import sys
 import tempfile
 import time
 
-from lib.tool import Parser, die, kvm_usable, no_qemu, note
+from lib.tool import Parser, die, kvm_usable, no_qemu, note, run_main, within
 
 LAST_WORDS = b"No bootable device."
 EXAMPLES = """examples:
@@ -53,7 +52,8 @@ def main():
     parser.add_argument("qemu", help="the qemu-system-x86_64 to boot")
     parser.add_argument("--accel", choices=("kvm", "tcg"),
                         help="default: kvm where it works")
-    parser.add_argument("--timeout", type=int, default=120, metavar="S")
+    parser.add_argument("--timeout", type=within(1), default=120, metavar="S",
+                        help="seconds (default: 120)")
     opts = parser.parse_args()
     parser.refuse(no_qemu(opts.qemu))
     accel = opts.accel or ("kvm" if kvm_usable() else "tcg")
@@ -71,4 +71,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -131,6 +131,7 @@ every | mutants | rebase-*) what="some commit" ;;
 esac
 version="qemu-thrift, $what"
 
+lock_build
 mkdir -p "$obj"
 need_space "$obj" 2500
 key=$(printf '%s\n' "$profile" "${args[@]}" "${extra[@]}" | sha256sum)

@@ -9,10 +9,9 @@ Exit status: 0 clean, 1 something was found, 2 wrong use.
 """
 import re
 import subprocess
-import sys
 
 from lib.series import ROOT, SRC, series, topics
-from lib.tool import Parser, die, note
+from lib.tool import Parser, die, note, run_main
 
 ALLOW = ROOT / "ci/checkpatch.allow"
 EXAMPLES = """examples:
@@ -88,4 +87,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

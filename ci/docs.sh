@@ -18,6 +18,7 @@ EOF
 only_help "$@"
 need_cmd sphinx-build "python3-sphinx python3-sphinx-rtd-theme"
 [ -f "$SRC/docs/conf.py" ] || die "$SRC has no sources: run ./configure-wrapper.sh"
+lock_build
 out=$BUILD/docs log=$BUILD/docs.log
 rm -rf "$out"
 mkdir -p "$out"

@@ -32,7 +32,7 @@ tested), 1 one does not, 2 wrong use.
 EOF
 }
 
-topic='' keep='' apply='' minutes='' results=$BUILD/every-patch.results
+topic='' keep='' apply='' minutes='' forget='' results=$BUILD/every-patch.results
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h)
@@ -53,7 +53,7 @@ while [ $# -gt 0 ]; do
         ;;
     --keep-going) keep=1 ;;
     --apply-only) apply=1 ;;
-    --forget) rm -f "$results" ;;
+    --forget) forget=1 ;;
     *) usage_error "unknown option '$1'" ;;
     esac
     shift
@@ -63,6 +63,7 @@ base=$(git -C "$SRC" rev-parse -q --verify refs/thrift/base 2>/dev/null) ||
 git -C "$SRC" rev-parse -q --verify refs/heads/queue >/dev/null ||
     die "the queue is not applied: run ci/apply.sh"
 lock_build
+[ -z "$forget" ] || rm -f "$results"
 mapfile -t topics < <(if [ -n "$topic" ]; then echo "$topic"; else series_topics; fi)
 if [ -n "$minutes" ]; then
     # Not always the same ones are left.

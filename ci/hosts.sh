@@ -57,6 +57,7 @@ elif [ ${#hosts[@]} = 0 ]; then
     hosts=(ilp32 llp64 clang)
 fi
 [ -x "$SRC/configure" ] || die "$SRC has no sources: run ci/apply.sh"
+lock_build
 
 # programs: each with its sources, a line each
 programs() {

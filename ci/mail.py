@@ -18,7 +18,7 @@ import subprocess
 import sys
 
 from lib.series import BUILD, ROOT, SRC, pins, series, topics, with_needs
-from lib.tool import Parser, die, note
+from lib.tool import Parser, die, note, run_main
 
 LIST = "qemu-devel@nongnu.org"
 EXAMPLES = """examples:
@@ -342,4 +342,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

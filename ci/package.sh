@@ -25,6 +25,7 @@ need_cmd dpkg-shlibdeps dpkg-dev
 need_cmd strip binutils
 binary=$BUILD/patched/qemu-system-x86_64
 [ -x "$binary" ] || die "there is no $binary: run ./configure-wrapper.sh"
+lock_build
 need_space "$BUILD" 1500
 arch=$(dpkg --print-architecture)
 patches=$(series_patches '' | wc -l)

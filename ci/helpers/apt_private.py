@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from lib.tool import Parser  # noqa: E402
+from lib.tool import Parser, Wrong, run_main  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = """examples:
@@ -26,16 +26,12 @@ EXAMPLES = """examples:
 """
 
 
-class Problem(Exception):
-    """Something the user has to do something about."""
-
-
 def code_name(os_release="/etc/os-release"):
     """The release's code name, 'bookworm' for Debian 12."""
     text = pathlib.Path(os_release).read_text(encoding="utf-8")
     found = re.search(r'^VERSION_CODENAME="?([a-z]+)"?$', text, re.M)
     if not found:
-        raise Problem(f"{os_release} names no release: this needs Debian")
+        raise Wrong(f"{os_release} names no release: this needs Debian")
     return found.group(1)
 
 
@@ -84,8 +80,8 @@ def host_entry(etc="/etc/apt"):
         for uris, suites, key in parse(text):
             if release in suites and uris:
                 return uris[0], key
-    raise Problem(f"no source for '{release}' in {etc}: "
-                  "add Debian's archive to the host's apt sources")
+    raise Wrong(f"no source for '{release}' in {etc}: "
+                "add Debian's archive to the host's apt sources")
 
 
 def prepare(kind, suite):
@@ -113,11 +109,7 @@ def main():
     parser.add_argument("command", choices=("apt-get", "apt-cache", "sources"))
     parser.add_argument("args", nargs=argparse.REMAINDER)
     opts = parser.parse_args()
-    try:
-        select = prepare(opts.kind, opts.suite)
-    except (Problem, OSError) as err:
-        print(f"apt_private.py: error: {err}", file=sys.stderr)
-        return 1
+    select = prepare(opts.kind, opts.suite)
     if opts.command == "sources":
         state = ROOT / "build" / "apt" / f"{opts.kind}-{opts.suite}"
         print((state / "thrift.sources").read_text(encoding="utf-8"), end="")
@@ -137,4 +129,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

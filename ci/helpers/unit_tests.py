@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from lib.tool import Parser, note  # noqa: E402
+from lib.tool import Parser, note, run_main  # noqa: E402
 
 EXAMPLES = """examples:
   ci/helpers/unit_tests.py build/every.d/obj build/every-unit.passed
@@ -65,4 +65,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)

@@ -107,7 +107,12 @@ def package(name, suite=SUITE):
         apt(suite, "apt-get", "-q", "download", real, cwd=work)
         for deb in work.glob("*.deb"):
             command(["dpkg-deb", "-x", deb, work / "root"])
-        (work / "root").rename(root)
+        try:
+            (work / "root").rename(root)
+        except OSError:
+            # Another lab was faster.
+            if not root.is_dir():
+                raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return root
