@@ -113,6 +113,11 @@ class Boot:
         given = getattr(self.opts, what)
         return self.job.wants[what] if given is None else str(given)
 
+    @property
+    def counts(self):
+        """Whether a nanosecond of L1 is one instruction."""
+        return self.opts.icount and self.job.wants["shift"] == "0"
+
     def has(self, word):
         """Whether the QEMU under test has a word in it."""
         path = self.opts.qemu
@@ -125,7 +130,7 @@ class Boot:
         knows = [word for word in self.job.list_of("knows") if self.has(word)]
         return (f"KNOWS='{' '.join(knows)}'\n"
                 f"NPT={self.wanted('npt')}\nNESTED={self.wanted('nested')}\n"
-                f"ICOUNT={int(self.opts.icount)}\n{self.env}")
+                f"ICOUNT={int(self.counts)}\n{self.env}")
 
     def base(self):
         """L1's files but for those of the QEMU and the job, packed."""
@@ -262,8 +267,8 @@ class Tcg(Boot):
         firmware = [arg for name, path in FIRMWARE_FROM.items()
                     for arg in ("-L", package(name) / path)]
         # RDRAND is part of what repeats.
-        icount = (["-icount", "shift=0,sleep=off", "-seed", "1"]
-                  if self.opts.icount else [])
+        icount = (["-icount", f"shift={self.job.wants['shift']},sleep=off",
+                   "-seed", "1"] if self.opts.icount else [])
         return [self.opts.l0, "-accel", "tcg", *icount, "-cpu", "max",
                 "-machine", "q35", "-smp", self.wanted("smp"), "-m", "3G",
                 *firmware, "-display", "none", "-nodefaults", "-no-reboot",

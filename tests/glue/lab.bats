@@ -156,10 +156,17 @@ EOT
     run -0 ci/lab one --l0 ./l0
     same "$(grep -o 'lab.*' append)" 'lab.kvm=kvm-amd lab.npt=0 lab.nested=1'
     grep -q -- '-icount shift=0,sleep=off -seed 1' arguments
-    run -0 ci/lab one --l0 ./l0 --npt 1 --nested 0 --smp 2 --no-icount
+    run -0 ci/lab one --l0 ./l0 --npt 1 --nested 0 --smp 2 --no-icount --keep
     same "$(grep -o 'lab.*' append)" 'lab.kvm=kvm-amd lab.npt=1 lab.nested=0'
     grep -q -- '-smp 2' arguments
     run ! grep -q icount arguments
+    # Only of a nanosecond each are instructions told.
+    grep -q ICOUNT=0 build/lab/results/one/initrd
+    job slow 'A guest that waits' shift=4
+    run -0 ci/lab one slow --l0 ./l0 --keep
+    grep -q ICOUNT=1 build/lab/results/one/initrd
+    grep -q ICOUNT=0 build/lab/results/slow/initrd
+    grep -q 'shift=4' build/lab/results/slow/command
 }
 
 @test "lab: a job that runs twice fails if the second isn't the same" {
