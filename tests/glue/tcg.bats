@@ -32,3 +32,8 @@ tcg() {
     tcg svm-eventinj -icount shift=0,sleep=off
     [[ $output == *PASS* ]]
 }
+
+@test "a guest of SVM gets an interrupt when its CR8 lets it" {
+    tcg svm-cr8
+    [[ $output == *PASS* ]]
+}
