@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Configure and build one variant: patched, asan, clang and fuzz from build/src, pristine
-# or topic-NAME from a tree of their own.
+# Configure and build one variant: patched, without, asan, clang and fuzz from build/src,
+# pristine or topic-NAME from a tree of their own.
 set -euo pipefail
 # shellcheck source=ci/lib/env.sh
 . "$(dirname "$0")/lib/env.sh"
@@ -14,18 +14,20 @@ examples:
   ci/build.sh --variant asan             patched, lean, with AddressSanitizer
                                          and UndefinedBehaviorSanitizer
   ci/build.sh --variant clang            patched, lean, by clang
+  ci/build.sh --variant without          patched, without exit clusters; only
+                                         QEMU is built
   ci/build.sh --variant fuzz             build/fuzz/qemu-fuzz-x86_64, by clang,
                                          with both sanitizers
   ci/build.sh -- --enable-asan           more configure arguments
 
 options:
-  --variant NAME          patched (default), asan, clang, fuzz, pristine or
-                          topic-NAME
+  --variant NAME          patched (default), without, asan, clang, fuzz,
+                          pristine or topic-NAME
   --profile server|lean   features (default: server; of asan, clang and fuzz:
                           lean)
   --target T              a ninja target, can be repeated (default: all; of
-                          fuzz: qemu-fuzz-x86_64; of pristine: QEMU and
-                          qemu-img)
+                          fuzz: qemu-fuzz-x86_64; of without: QEMU; of
+                          pristine: QEMU and qemu-img)
   -- ARGS                 passed on to QEMU's configure
 
 Configures anew only if profile or arguments changed.
@@ -58,7 +60,7 @@ done
 # Sources and objects always lie side by side as src and NAME, so that both
 # variants compile '../src/...' and share what ccache holds.
 case $variant in
-patched | asan | clang | fuzz) src=$SRC obj=$BUILD/$variant ;;
+patched | without | asan | clang | fuzz) src=$SRC obj=$BUILD/$variant ;;
 pristine | topic-* | every | mutants) src=$BUILD/$variant.d/src obj=$BUILD/$variant.d/obj ;;
 rebase-*) src=$BUILD/rebase.d/${variant#rebase-}/src obj=$BUILD/rebase.d/${variant#rebase-}/obj ;;
 *) usage_error "no variant '$variant'" ;;
@@ -97,6 +99,8 @@ case $variant in every | mutants)
     ! command -v ld.lld >/dev/null || args+=(--extra-ldflags=-fuse-ld=lld)
     ;;
 esac
+# The same features else: so most of it is in ccache.
+[ "$variant" != without ] || args+=(--disable-kvm-exit-clustering)
 # gcc warns of more with sanitizers, and not always rightly.
 [ "$variant" != asan ] || args+=(--enable-asan --enable-ubsan --disable-werror
     -Doptimization=1)
@@ -115,6 +119,7 @@ esac
 fuzz) targets=(qemu-fuzz-x86_64) ;;
 # To compare with; its tests are those of patched.
 pristine) targets=(qemu-system-x86_64 qemu-img) ;;
+without) targets=(qemu-system-x86_64) ;;
 *) targets=(all) ;;
 esac
 if command -v ccache >/dev/null; then

@@ -1,0 +1,169 @@
+#!/usr/bin/env bats
+# Of the build without exit clusters (ci/build.sh --variant without): what it
+# says to those who ask for them, and that guests come from and go to the build
+# with them.  The qtests are those of build/patched.
+
+setup_file() {
+    cd "$(dirname "$BATS_TEST_FILENAME")/../.." || return 1
+    export WITHOUT=$PWD/build/without/qemu-system-x86_64
+    export WITH=$PWD/build/patched/qemu-system-x86_64
+    export QTESTS=$PWD/build/patched/tests/qtest
+    [ -x "$WITHOUT" ] || {
+        echo "no $WITHOUT: run ci/build.sh --variant without" >&2
+        return 1
+    }
+    options=(-display none -nodefaults -serial none)
+    export PROPERTIES="exit-clustering exit-clustering-max-us
+        exit-clustering-exit-cost x-exit-clustering-tdp emulate-failures"
+}
+
+setup() {
+    options=(-display none -nodefaults -serial none)
+    # There is no KVM on every host; its accelerator's properties are there.
+    kvm=1
+    [ -w /dev/kvm ] || kvm=
+}
+
+need_kvm() {
+    [ -n "$kvm" ] || skip "no usable /dev/kvm"
+}
+
+# qmp QEMU-ARGUMENTS...: what is answered to the lines of standard input
+qmp() {
+    {
+        echo '{"execute": "qmp_capabilities"}'
+        cat
+        echo '{"execute": "quit"}'
+    } | timeout 60 "$WITHOUT" "${options[@]}" -S -qmp stdio "$@"
+}
+
+@test "each property of exit clusters is refused by one line that names it" {
+    for property in $PROPERTIES; do
+        for value in on off 1; do
+            run timeout 60 "$WITHOUT" "${options[@]}" -S -accel "kvm,$property=$value"
+            [ "$status" = 1 ]
+            [ "${#lines[@]}" = 1 ]
+            [[ ${lines[0]} == *"$property"*"not found" ]]
+        done
+    done
+}
+
+@test "-help offers none of them, and the other build all but the test's" {
+    for property in $PROPERTIES; do
+        run "$WITHOUT" -help
+        [ "$status" = 0 ]
+        [[ $output != *"$property"* ]]
+        run "$WITH" -help
+        [[ $property == x-* || $output == *"$property="* ]]
+    done
+}
+
+@test "QMP has neither their command nor types, and answers what else is asked" {
+    # With TCG, as on a host without KVM
+    run qmp -machine none -accel tcg <<'EOF'
+{"execute": "x-query-exit-clusters"}
+{"execute": "query-qmp-schema"}
+{"execute": "query-stats-schemas", "arguments": {"provider": "exit-clusters"}}
+{"execute": "query-stats-schemas"}
+{"execute": "human-monitor-command", "arguments": {"command-line": "info exit-clusters"}}
+EOF
+    [ "$status" = 0 ]
+    [[ $output == *'"CommandNotFound", "desc": "The command x-query-exit-clusters'* ]]
+    [[ $output == *"does not accept value 'exit-clusters'"* ]]
+    [[ $output == *"unknown command: 'info exit-clusters'"* ]]
+    # Nothing but these three answers has the name.
+    [ "$(grep -c 'exit-clusters' <<<"$output")" = 3 ]
+    [ "$(grep -c '"return"' <<<"$output")" = 5 ]
+}
+
+@test "with KVM, statistics and the accelerator have none of them" {
+    need_kvm
+    run qmp -machine pc -accel kvm <<'EOF'
+{"execute": "query-stats", "arguments": {"target": "vcpu"}}
+{"execute": "qom-list", "arguments": {"path": "/machine/accelerator"}}
+{"execute": "qom-set", "arguments": {"path": "/machine/accelerator", "property": "exit-clustering", "value": "on"}}
+EOF
+    [ "$status" = 0 ]
+    [[ $output == *'"provider": "kvm"'* ]]
+    [[ $output == *'"kernel-irqchip"'* ]]
+    [[ $output == *"Property 'kvm-accel.exit-clustering' not found"* ]]
+    [ "$(grep -c 'exit-cluster' <<<"$output")" = 1 ]
+}
+
+@test "their qtests skip themselves and say why" {
+    need_kvm
+    for test in exit-cluster-debugreg exit-cluster-host exit-cluster-monitor \
+        exit-cluster-smp exit-cluster exit-cluster-userfault kvm-emulate; do
+        run env QTEST_QEMU_BINARY="$WITHOUT" timeout 60 "$QTESTS/$test-test" --tap
+        [ "$status" = 0 ]
+        [ "$(grep -c '^ok .* # SKIP QEMU was built without exit clusters$' <<<"$output")" = 1 ]
+        [ "$(grep -cE '^(not )?ok ' <<<"$output")" = 1 ]
+    done
+}
+
+# hmp QEMU ARGUMENTS...: give it the lines of standard input, and put what it
+# says into $output.  The line "until STATUS" waits for it, a pattern.
+hmp() {
+    local file=$BATS_TEST_TMPDIR/said
+    : >"$file"
+    while IFS= read -r line; do
+        if [[ $line != "until "* ]]; then
+            echo "$line"
+            continue
+        fi
+        for _ in {1..300}; do
+            # shellcheck disable=SC2094 # it is read while QEMU writes it
+            ! grep -q "VM status: ${line#until }" "$file" || break
+            echo info status
+            sleep 0.2
+        done
+    done | timeout 120 "$1" "${options[@]}" -machine pc -m 32 -cpu qemu64 -monitor stdio \
+        "${@:2}" >"$file" 2>&1
+    output=$(<"$file")
+}
+
+# where TEXT: the guest's registers, as "info registers" has them; some of them
+where() {
+    grep -oE '\b[RE](IP|SP|BX|SI)=[0-9a-f]+' <<<"$1"
+}
+
+# migrate FROM TO: QEMU and accelerator of either.  The guest is SeaBIOS, which
+# is stopped in the middle of its work or where it waits for a disk.
+migrate() {
+    local file=$BATS_TEST_TMPDIR/vm from to
+    read -ra from <<<"$1"
+    read -ra to <<<"$2"
+    rm -f "$file"
+    hmp "${from[@]}" <<EOF
+until running
+stop
+info registers
+migrate file:$file
+until paused (postmigrate)
+quit
+EOF
+    local before
+    before=$(where "$output")
+    [ -n "$before" ]
+    hmp "${to[@]}" -S -incoming "file:$file" <<'EOF'
+until paused[[:space:]]*$
+info registers
+cont
+until running
+quit
+EOF
+    [ "$(where "$output")" = "$before" ]
+    [[ $output == *"VM status: running"* ]]
+}
+
+@test "guests come from and go to the build with exit clusters, TCG" {
+    migrate "$WITH -accel tcg" "$WITHOUT -accel tcg"
+    migrate "$WITHOUT -accel tcg" "$WITH -accel tcg"
+}
+
+@test "guests come from and go to the build with exit clusters, KVM" {
+    need_kvm
+    local on="-accel kvm,exit-clustering=on,x-exit-clustering-tdp=on,emulate-failures=on"
+    migrate "$WITH $on" "$WITHOUT -accel kvm"
+    migrate "$WITHOUT -accel kvm" "$WITH $on"
+}
