@@ -83,6 +83,29 @@ sync_measured() {
     same "$(grep -c 6.00x README.rst)" 1
 }
 
+# tree_of VERSION: what ci/bench says was measured
+tree_of() {
+    mkdir -p build/patched
+    printf '#!/bin/sh\necho "QEMU emulator version 10.2.2 (%s)"\n' "$1" \
+        >build/patched/qemu-system-x86_64
+    chmod +x build/patched/qemu-system-x86_64
+    run -0 /usr/bin/python3 -c 'if True:
+        import sys
+        from importlib import machinery, util
+        sys.path.insert(0, "ci")
+        loader = machinery.SourceFileLoader("bench", "ci/bench")
+        bench = util.module_from_spec(util.spec_from_loader("bench", loader))
+        loader.exec_module(bench)
+        print(bench.machine()["tree"])'
+}
+
+@test "bench: the tree is the one that the measured QEMU was built from" {
+    tree_of 'qemu-thrift, queue 0123456789ab'
+    same "$output" 0123456789ab
+    tree_of 'Debian 1:10.2.2+ds-1'
+    same "$output" unknown
+}
+
 @test "bench: a README without marks is left as it is" {
     sync_measured
     echo mine >README.rst
