@@ -122,7 +122,9 @@ target_commit() {
         return
     fi
     name=$(basename "$onto" | sed -E 's/[^A-Za-z0-9._+-]+/-/g')
-    qgit -C "$SRC" fetch -q --no-tags --update-shallow "$repo" "$onto" 2>"$work/log" ||
+    # A fetch takes branches and whole commit ids, but no abbreviated ones.
+    target=$(qgit -C "$repo" rev-parse -q --verify "$onto^{commit}" 2>/dev/null) || target=$onto
+    qgit -C "$SRC" fetch -q --no-tags --update-shallow "$repo" "$target" 2>"$work/log" ||
         die "$repo has no $onto: $(head -n 1 "$work/log")"
     target=$(git -C "$SRC" rev-parse 'FETCH_HEAD^{commit}')
 }

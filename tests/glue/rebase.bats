@@ -199,6 +199,9 @@ migration/ram: count pages by words'
     run -0 repo/ci/rebase.sh --repo clone --onto refs/heads/master
     git clone -q --depth 1 "file://$BATS_TEST_TMPDIR/clone" shallow
     run -0 repo/ci/rebase.sh --repo shallow --onto master
+    short=$(git -C clone rev-parse --short HEAD)
+    run -0 repo/ci/rebase.sh --repo clone --onto "$short"
+    same "$(rev "rebase/$short/queue~3")" "$(git -C clone rev-parse HEAD)"
 }
 
 @test "--repo needs --onto, and a commit that is there" {
