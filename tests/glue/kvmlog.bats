@@ -48,11 +48,3 @@ kvmlog() {
 @test "the log of a display that was switched off is forgotten" {
     kvmlog switched-hidden
 }
-
-@test "the log of a slot that was hardly touched begins empty" {
-    kvmlog sparse
-}
-
-@test "the same after a cancelled migration" {
-    kvmlog sparse-cancel
-}

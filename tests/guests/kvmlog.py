@@ -64,11 +64,6 @@ class Shimmed:
         """What the shim reported so far."""
         return re.findall(pattern, self.out.read_text(encoding="utf-8"), re.M)
 
-    @staticmethod
-    def reported(tmp, name):
-        """What the shim of one that has ended reported."""
-        return pathlib.Path(tmp, f"{name}.shim").read_text(encoding="utf-8")
-
     def status(self, query="query-migrate"):
         """The status of a migration, or of what is asked for."""
         return self.vm.cmd(query).get("status")
@@ -246,11 +241,11 @@ def different(one, other):
 
 
 def migrate_after(variant, tmp, before, hide, display=False, low=RAM * MIB,
-                  amid=nothing, vga="std", args=()):
+                  amid=nothing, vga="std"):
     """Something that starts and stops logging, then a migration."""
     # pylint: disable=too-many-arguments
     odd = ["-machine", f"max-ram-below-4g={low}"] if low < RAM * MIB else []
-    odd += ["-vga", vga, *args]
+    odd += ["-vga", vga]
     with contextlib.ExitStack() as stack:
         source = writer(stack, variant, tmp, "source", *odd,
                         KVMSHIM_HIDE="1" if hide else "")
@@ -336,21 +331,6 @@ def anonymous(qemu):
     return int(re.search(r"^Anonymous: +(\d+)",
                          path.read_text(encoding="ascii"),
                          re.M).group(1)) * 1024
-
-
-def sparse(variant, tmp, before):
-    """Little of a large slot was touched: its log begins with no page."""
-    # Less than 3 GiB below 4 GiB, where the guest writes, and the rest above
-    pages = 2 * GIB // 4096
-    large = ["-machine", "memory-backend=m", "-m", "8G", "-object",
-             "memory-backend-ram,id=m,size=8G,reserve=off"]
-    migrate_after(variant, tmp, before, hide=False, low=RAM * MIB, args=large)
-    began = [is_set for count, is_set in re.findall(
-        r"^region \w+ pages (\d+) log 1( set)?$",
-        Shimmed.reported(tmp, "source"), re.M) if int(count) >= pages]
-    comment(f"{len(began)} logs of large slots began")
-    if len(began) < 2 or any(began):
-        raise Wrong("the log of a slot began with all pages")
 
 
 def logging_memory(variant, tmp):
@@ -446,11 +426,6 @@ def cases():
         functools.partial(migrate_after, before=nothing, hide=False,
                           low=ODD_LOW),
         "migrate with a slot that begins a page behind a chunk")
-    for name, before in ("", nothing), ("-cancel", cancel):
-        table[f"sparse{name}"] = (
-            functools.partial(sparse, before=before),
-            "migrate a large slot of which little was touched"
-            f"{', after a cancel' if name else ''}")
     table["memory"] = logging_memory, "a slot's bitmap goes with its log"
     table["maps"] = map_memory, "no dirty map for who doesn't log"
     table["slots"] = few_slots, "a DIMM and few slots"

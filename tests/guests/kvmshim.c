@@ -9,9 +9,7 @@
  * KVM_CLEAR_DIRTY_LOG may only name pages that a KVM_GET_DIRTY_LOG reported
  * since logging began or since they were last cleared: KVM forgets of others that
  * they were written.  With KVM_DIRTY_LOG_INITIALLY_SET all pages are in the log
- * when it begins, which needs no report.  Where it's disabled meanwhile, a log
- * begins empty; and no other that has begun with it may be cleared, as KVM would
- * leave huge pages writable.
+ * when it begins, which needs no report.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -36,8 +34,6 @@
 typedef struct Slot {
     uint64_t npages;
     uint32_t flags;
-    /* its log began with all pages */
-    bool began_set;
     uint8_t *reported;
 } Slot;
 
@@ -99,17 +95,15 @@ static void region(const struct kvm_userspace_memory_region *r)
          * asking.  Of a slot that is made anew, while a log is on, that isn't
          * known: it may have been sent already.
          */
-        slot->began_set = logs && initially_set;
-        if (slot->began_set && npages == slot->npages) {
+        if (logs && initially_set && npages == slot->npages) {
             memset(slot->reported, 0xff, npages / 8 + 8);
         }
     }
     slot->npages = npages;
     slot->flags = r->flags;
     if (out) {
-        fprintf(out, "region %#x pages %llu log %d%s\n", r->slot,
-                (unsigned long long)npages, logs,
-                logs && slot->began_set ? " set" : "");
+        fprintf(out, "region %#x pages %llu log %d\n", r->slot,
+                (unsigned long long)npages, logs);
     }
 }
 
@@ -133,10 +127,6 @@ static void clear(int fd, const struct kvm_clear_dirty_log *c)
     bool known = !real_ioctl(fd, KVM_GET_DIRTY_LOG, &log);
 
     clears++;
-    if (slot->began_set && !initially_set && out) {
-        fprintf(out, "BAD slot %#x is cleared while INITIALLY_SET is off\n",
-                c->slot);
-    }
     for (uint32_t i = 0; i < c->num_pages; i++) {
         uint64_t page = c->first_page + i;
 
@@ -158,14 +148,6 @@ static void clear(int fd, const struct kvm_clear_dirty_log *c)
                 "reported, %llu of them dirty\n", c->slot,
                 (unsigned long long)c->first_page,
                 (unsigned long long)unknown, (unsigned long long)lost);
-    }
-}
-
-/* Which of its options is on from now on */
-static void enable(const struct kvm_enable_cap *cap)
-{
-    if (cap->cap == KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) {
-        initially_set = cap->args[0] & KVM_DIRTY_LOG_INITIALLY_SET;
     }
 }
 
@@ -206,13 +188,6 @@ int ioctl(int fd, unsigned long request, ...)
         pthread_mutex_lock(&mutex);
         region(arg);
         r = real_ioctl(fd, request, arg);
-        break;
-    case (uint32_t)KVM_ENABLE_CAP:
-        pthread_mutex_lock(&mutex);
-        r = real_ioctl(fd, request, arg);
-        if (!r) {
-            enable(arg);
-        }
         break;
     case (uint32_t)KVM_GET_DIRTY_LOG:
         pthread_mutex_lock(&mutex);
