@@ -99,11 +99,12 @@ clean() {
     says 'ok 1 - one/races: killed by unit test-ram -p /count'
     says $'\n# killed at try 3 of 3\n# ERROR: lost'
     [ "$(wc -l <$runs)" = 4 ]
-    grep -q ' one/races killed at try 3 of 3: ERROR: lost$' build/mutants.results
-    # It's known of another run
+    # Chance may have done it: it isn't taken for killed next time.
     rm tests/mutants/one/count-all.patch
-    run -0 ci/mutants --all
-    says 'ok 1 - one/races: was killed by'
+    [ ! -e build/mutants.results ] || ! grep -q one/races build/mutants.results
+    rm $runs
+    FINDS=3 run -0 ci/mutants --all
+    says 'ok 1 - one/races: killed by'
     says '# killed at try 3 of 3'
     # At the first try there is nothing to say.
     rm $runs

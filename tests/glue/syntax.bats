@@ -16,9 +16,12 @@ END
     knows "$file"
 }
 
+# FILE is compiled, and test-words.c taken for an empty one.
 knows() { # FILE
-    printf '[{"directory": "%s", "file": "../src/%s", "command": "ccache cc -I. -I../src -MD -MF x.d -o x.o -c ../src/%s"}]' \
+    printf '[{"directory": "%s", "file": "../src/%s", "command": "ccache cc -I. -I../src -MD -MF x.d -o x.o -c ../src/%s"},' \
         "$PWD/build/patched" "$1" "$1" >build/patched/compile_commands.json
+    printf '{"directory": "%s", "file": "../src/%s", "command": "cc -x c -c /dev/null"}]' \
+        "$PWD/build/patched" tests/unit/test-words.c >>build/patched/compile_commands.json
 }
 
 # Put a line into the file as the first commit that touches it has it, and take
@@ -43,7 +46,7 @@ breaks_for_a_while() { # LINE
     run -0 --separate-stderr ci/syntax.py
     same "$output" ''
     [[ $stderr == *'[1/3] alpha/0001'*'[3/3] beta/0001'*' files of 3 patches'* ]]
-    [[ ! $stderr == *'0 files of'* ]]
+    [[ ! $stderr == *' 0 files of'* ]]
     [ ! -e build/syntax.d ] && [ ! -e build/patched/x.o ] && [ ! -e build/patched/x.d ]
     same "$(git -C build/src worktree list | wc -l)" 1
 }
@@ -53,6 +56,46 @@ breaks_for_a_while() { # LINE
     run -1 --separate-stderr ci/syntax.py
     [[ $output == alpha/*"$file:"*no_such_thing* ]]
     [[ ! $output == *build/syntax.d* ]]
+}
+
+@test "a function that nobody uses yet doesn't pass" {
+    breaks_for_a_while 'static void unused(void) { }'
+    sed -i 's/ccache cc/& -Wall -Werror/' build/patched/compile_commands.json
+    run -1 --separate-stderr ci/syntax.py
+    [[ $output == alpha/*"$file:"*unused* ]]
+}
+
+@test "headers are those of the patch, not those of build/src" {
+    (
+        cd build/src || exit
+        mkdir -p include
+        echo '#error broken' >include/odd.h
+        git add include
+        git commit -qm 'migration: break a header'
+        sed -i '1i #include "odd.h"' "$file"
+        git commit -qam 'migration: use it'
+        echo >include/odd.h
+        sed -i '$a /* used */' "$file"
+        git commit -qam 'migration: mend it'
+    )
+    for number in 1 2 3; do
+        echo "beta/000$((number + 1))-x.patch" >>series
+    done
+    sed -i "s|ccache cc|& -iquote $PWD/build/src/include|" build/patched/compile_commands.json
+    run -1 --separate-stderr ci/syntax.py
+    same "$(grep -c . <<<"$output")" 1
+    [[ $output == beta/0003-x.patch:*broken* ]]
+}
+
+@test "a file that the build doesn't have is named" {
+    knows tests/none.c
+    run -1 --separate-stderr ci/syntax.py
+    says "$file: build/patched doesn't have it"
+}
+
+@test "--topic compiles that topic's" {
+    run -0 --separate-stderr ci/syntax.py --topic beta
+    [[ $stderr == *'[1/1] beta/0001'* ]]
 }
 
 @test "a queue that isn't the one of series is refused" {
