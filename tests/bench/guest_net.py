@@ -168,7 +168,8 @@ def measure(load, variant, initramfs, opts):
                   "-kernel", str(BUILD / "guests/vmlinuz"),
                   "-initrd", str(initramfs),
                   "-append", "console=ttyS0 quiet panic=-1 net.ifnames=0 "
-                             "ipv6.disable=1 rdinit=/init-net"])
+                             "no_timer_check ipv6.disable=1 "
+                             "rdinit=/init-net"])
         vm.launch()
         try:
             wait_ready(vm, serial)
