@@ -206,11 +206,13 @@ END
     grep -q "^lab --qemu $REPO/build/mutants.d/obj/qemu-system-x86_64 post\$" build/mutants.log
 
     stub bats <<<'#!/bin/sh
-echo "bats $*, $THRIFT_QEMU"; echo "ok 1"'
+echo "bats $*, $THRIFT_QEMU"; echo "perturb $MALLOC_PERTURB_."; echo "ok 1"'
     mutant one/glue 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' 'Killed-by: glue use'
     run -1 ci/mutants one/glue
     grep -q "^bats --tap tests/glue/use.bats, $REPO/build/mutants.d/obj/qemu-system-x86_64\$" \
         build/mutants.log
+    # It touches all that is allocated, and such tests look at that.
+    grep -q '^perturb \.$' build/mutants.log
 }
 
 @test "mutants: before a glue test the guests are brought up to date" {
