@@ -72,6 +72,29 @@ all_end() {
     says '1 passed, 1 failed, 0 skipped'
 }
 
+@test "what a case that failed has said is reported with it" {
+    becomes ci/hosts.sh 'echo 1..4' 'echo "# fine"' 'echo ok 1 - a' 'echo "# it is 5"' \
+        'echo "qemu: no room"' 'echo not ok 2 - b' 'echo not ok 3 - c' \
+        'echo "not ok 4 - d"' 'echo "# (in test file d.bats, line 3)"' 'echo "#   false"' 'exit 1'
+    run -1 --separate-stderr ci/check --only hosts
+    same "${output%$'\n'*}" "failed: hosts: hosts: b
+    # it is 5
+    qemu: no room
+failed: hosts: hosts: c
+failed: hosts: hosts: d
+    # (in test file d.bats, line 3)
+    #   false"
+}
+
+@test "cases skipped for the same reason are one line" {
+    becomes ci/hosts.sh 'echo 1..3' 'echo "ok 1 - a # SKIP no wine"' \
+        'echo "ok 2 - b # SKIP no wine"' 'echo "ok 3 - c # SKIP no beer"'
+    run -0 --separate-stderr ci/check --only hosts
+    same "$output" "skipped: a and 1 more: no wine
+skipped: c: no beer
+0 passed, 0 failed, 3 skipped"
+}
+
 @test "a program that isn't there is a failure, and the next stage comes" {
     rm ci/package.sh
     becomes ci/docs.sh

@@ -34,6 +34,7 @@ class Options:
     # pylint: disable=too-few-public-methods
     guest, accel, mem, working_set, bandwidth = "linux", "tcg", "192M", 32, 200
     feeder, display, modules, machine, cpu = None, False, False, None, "max"
+    downtime = 100
 
     def __init__(self, *extra):
         self.extra = list(extra)
@@ -213,28 +214,32 @@ def wait_balloon(guest, wanted):
     def left():
         return guest.vm.cmd("query-balloon")["actual"] >> 20
 
-    wait_until(lambda: left() == wanted, 60, lambda: "the balloon leaves "
+    wait_until(lambda: left() == wanted, 120, lambda: "the balloon leaves "
                f"{left()} MiB, not {wanted}")
 
 
 def balloon(variant, tmp):
     """a balloon that is inflated during a migration"""
     opts = Options("-device", "virtio-balloon-pci")
-    opts.modules = True
+    opts.modules, opts.downtime = True, 1
     whole, little = int(opts.mem[:-1]), int(opts.mem[:-1]) - 32
     with Guest(variant, tmp, opts, 0) as source, \
             Guest(variant, tmp, opts, 1) as target:
         source.wait_passes(2, 120)
         wait_balloon(source, whole)
+        inflated = False
 
-        # It must not end before the balloon is there.
+        # It must not end before the balloon is there, however few pages the
+        # guest has written in the first round.
         def inflate():
-            if source.syncs() == 2:
+            nonlocal inflated
+            if not inflated and source.syncs() >= 2:
                 source.vm.cmd("migrate-set-parameters", max_bandwidth=1 << 20)
                 source.vm.cmd("balloon", value=little << 20)
                 wait_balloon(source, little)
                 source.vm.cmd("migrate-set-parameters",
                               max_bandwidth=opts.bandwidth << 20)
+                inflated = True
 
         # What the guest gave away need not be the same on both sides.
         migrate(source, target, opts, inflate)

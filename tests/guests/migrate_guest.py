@@ -192,7 +192,7 @@ def migrate(source, target, opts, watch=None):
     watch is called again and again while it does.
     """
     source.vm.cmd("migrate-set-parameters", max_bandwidth=opts.bandwidth << 20,
-                  downtime_limit=100)
+                  downtime_limit=opts.downtime)
     source.vm.cmd("migrate", uri=target.uri)
     opened = False
 
@@ -313,7 +313,7 @@ def parse_args():
     parser.add_argument("--hops", type=within(1), metavar="N",
                         help="migrate that often, on the path over and over "
                              "(default: once through it)")
-    parser.set_defaults(feeder=None)
+    parser.set_defaults(feeder=None, downtime=100)
     parser.add_argument("--machine", help="a machine type (default: "
                         f"{', '.join(MACHINES.values())} for ramwriter)")
     parser.add_argument("--cpu", default="max",
