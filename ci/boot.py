@@ -52,8 +52,8 @@ def main():
     parser.add_argument("qemu", help="the qemu-system-x86_64 to boot")
     parser.add_argument("--accel", choices=("kvm", "tcg"),
                         help="default: kvm where it works")
-    parser.add_argument("--timeout", type=within(1), default=120, metavar="S",
-                        help="seconds (default: 120)")
+    parser.add_argument("--timeout", type=within(1), default=600, metavar="S",
+                        help="seconds (default: 600)")
     opts = parser.parse_args()
     parser.refuse(no_qemu(opts.qemu))
     accel = opts.accel or ("kvm" if kvm_usable() else "tcg")

@@ -150,7 +150,7 @@ test_topic() {
     while read -r name args; do
         # shellcheck disable=SC2086 # words of their own
         (cd "$obj" && QTEST_QEMU_BINARY=./qemu-system-x86_64 QTEST_QEMU_IMG=./qemu-img \
-            timeout 600 "tests/qtest/$name" --tap $args </dev/null) \
+            timeout 1800 "tests/qtest/$name" --tap $args </dev/null) \
             >"$BUILD/every-qtest.log" 2>&1 || return
     done < <(sed -e 's/#.*//' -e '/^ *$/d' "$file")
 }

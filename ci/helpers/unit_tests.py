@@ -55,7 +55,7 @@ def main():
     if not chosen:
         return 0
     run = subprocess.run(
-        [meson, "test", "-C", opts.obj, "--no-rebuild", "-t", "3",
+        [meson, "test", "-C", opts.obj, "--no-rebuild", "-t", "10",
          *(name for name, _ in chosen)], check=False)
     if run.returncode:
         return 1

@@ -2,6 +2,7 @@
 import argparse
 import contextlib
 import csv
+import ctypes
 import fcntl
 import math
 import os
@@ -29,6 +30,9 @@ class Skip(Exception):
 FAILURES = (Wrong, OSError, subprocess.SubprocessError)
 # Seconds for a program to end what it has started
 GRACE = 10
+# Seconds in which a guest comes to whatever it comes to, on any host that
+# isn't broken: busy with more than this, slow, or itself a guest.
+PATIENCE = 600
 
 
 def die(message, status=1):
@@ -319,6 +323,25 @@ def wait_until(done, timeout, why, pause=0.05):
             raise Wrong(why() if callable(why) else why)
         time.sleep(pause)
     return found
+
+
+@contextlib.contextmanager
+def small_pages():
+    """What is started meanwhile gets no transparent huge pages.
+
+    Where they are on for all programs, and whenever the kernel joins pages,
+    memory is there that nobody has touched.
+    """
+    def disable(flag):
+        # PR_SET_THP_DISABLE; what is started inherits it
+        if ctypes.CDLL(None).prctl(41, *map(ctypes.c_ulong, (flag, 0, 0, 0))):
+            raise Wrong("PR_SET_THP_DISABLE fails")
+
+    disable(1)
+    try:
+        yield
+    finally:
+        disable(0)
 
 
 # What a tool prints

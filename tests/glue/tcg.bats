@@ -17,7 +17,7 @@ tcg() {
         -Wa,--noexecstack -Wl,-T"$tcg/x86_64/system/kernel.ld" \
         -Wl,-melf_x86_64 -o "$dir/$name" "$tcg/x86_64/system/"{boot.S,"$name.c"} \
         "$tcg/minilib/printf.c" -lgcc
-    timeout 60 "$THRIFT_QEMU" -accel tcg -display none -monitor none "$@" \
+    timeout 600 "$THRIFT_QEMU" -accel tcg -display none -monitor none "$@" \
         -chardev "file,path=$dir/output,id=output" \
         -device isa-debugcon,chardev=output \
         -device isa-debug-exit,iobase=0xf4,iosize=0x4 -kernel "$dir/$name" ||

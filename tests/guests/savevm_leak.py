@@ -15,7 +15,8 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
 from lib.tool import (  # noqa: E402
-    Parser, Wrong, binary, machine, run_main, tap, wait_until)
+    PATIENCE, Parser, Wrong, binary, machine, run_main, small_pages, tap,
+    wait_until)
 
 EXAMPLES = """examples:
   tests/guests/savevm_leak.py                      the patched build
@@ -38,7 +39,8 @@ class Snapshots:
                                       "-nodefaults", "-display", "none"])
 
     def __enter__(self):
-        self.machine.launch()
+        with small_pages():
+            self.machine.launch()
         self.create_image()
         self.hmp("savevm it")
         return self
@@ -54,8 +56,8 @@ class Snapshots:
             filename=str(self.image))
         cmd("blockdev-create", job_id="create", options={
             "driver": "qcow2", "file": "file", "size": 16 << 20})
-        wait_until(lambda: cmd("query-jobs")[0]["status"] == "concluded", 60,
-                   "blockdev-create does not end")
+        wait_until(lambda: cmd("query-jobs")[0]["status"] == "concluded",
+                   PATIENCE, "blockdev-create does not end")
         cmd("job-dismiss", id="create")
         cmd("blockdev-add", driver="qcow2", node_name="image", file="file",
             cache=cache)

@@ -23,8 +23,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
 from lib.series import BUILD  # noqa: E402
 from lib.tool import (  # noqa: E402
-    Parser, Skip, Wrong, binary, command, kvm_usable, no_guest, no_program,
-    no_qemu, run_main, tap, test_methods, wait_until)
+    PATIENCE, Parser, Skip, Wrong, binary, command, kvm_usable, no_guest,
+    no_program, no_qemu, run_main, tap, test_methods, wait_until)
 
 EXAMPLES = """examples:
   tests/libvirt/check.py
@@ -118,7 +118,7 @@ class Daemon:
         self.uri = f"qemu+unix:///system?socket={self.dir}/libvirt-sock"
         socket = self.dir / "libvirt-sock"
         wait_until(lambda: socket.exists() or self.process.poll() is not None,
-                   60, self.last_words, 0.1)
+                   PATIENCE, self.last_words, 0.1)
         if not socket.exists():
             raise Wrong(self.last_words())
 
@@ -132,7 +132,7 @@ class Daemon:
     def virsh(self, *args):
         """One command."""
         return command(["virsh", "-q", "-c", self.uri, *args],
-                       f"virsh {args[0]}", timeout=300)
+                       f"virsh {args[0]}", timeout=PATIENCE)
 
     def close(self):
         """Its domains, and itself."""
@@ -157,11 +157,11 @@ class Guest:
             raise Wrong(f"the guest says {text[-300:]!r}")
         return len(re.findall(r"^memwriter: pass \d+", text, re.M))
 
-    def goes_on(self, timeout=120):
+    def goes_on(self):
         """It checks its memory twice more."""
         wanted = self.passes() + 2
-        wait_until(lambda: self.passes() >= wanted, timeout,
-                   lambda: f"no pass for {timeout} s: "
+        wait_until(lambda: self.passes() >= wanted, PATIENCE,
+                   lambda: f"no pass for {PATIENCE} s: "
                    f"{self.serial.read_text()[-200:]!r}", 0.1)
 
     def waits(self):
@@ -259,8 +259,8 @@ class Checks:
 
     def wait_gone(self, kind, listing, before):
         """Until that is listed again what was before."""
-        wait_until(lambda: self.here.virsh(listing, "thrift") == before, 60,
-                   f"the {kind} does not go away", 0.2)
+        wait_until(lambda: self.here.virsh(listing, "thrift") == before,
+                   PATIENCE, f"the {kind} does not go away", 0.2)
 
     def test_dump_screen(self):
         """screenshot, domstats, qemu-monitor-command"""
@@ -276,10 +276,11 @@ class Checks:
         """migrate --live to another daemon, and back"""
         for source, target in ((self.here, self.there),
                                (self.there, self.here)):
-            # The disk is in one place, but not one that libvirt knows.
-            source.virsh("migrate", "--live", "--unsafe", "--persistent",
-                         "--undefinesource", "thrift", target.uri,
-                         "tcp://127.0.0.1")
+            # The disk is in one place, but not one that libvirt knows.  The
+            # guest writes faster than a slow host sends if it isn't slowed.
+            source.virsh("migrate", "--live", "--auto-converge", "--unsafe",
+                         "--persistent", "--undefinesource", "thrift",
+                         target.uri, "tcp://127.0.0.1")
             self.state("running", target)
             if source.virsh("list", "--all", "--name").strip():
                 raise Wrong("the domain is still at the source")
@@ -304,7 +305,8 @@ class Checks:
              "--boot", f"emulator={self.emulator},kernel={guests}/vmlinuz,"
              f"initrd={guests}/initramfs.gz,"
              "kernel_args='console=ttyS0 quiet panic=-1 thrift=memwriter:16'"],
-            timeout=300, env=dict(os.environ, XDG_CACHE_HOME=str(self.tmp)))
+            timeout=PATIENCE,
+            env=dict(os.environ, XDG_CACHE_HOME=str(self.tmp)))
 
     def test_virt_install(self):
         """virt-install --import with the emulator, destroy, undefine"""

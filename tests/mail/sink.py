@@ -3,7 +3,7 @@
 
 sink.py FOLDER: writes the port to FOLDER/port once it listens, each mail to
 FOLDER/NNNN.eml with the envelope in X-Envelope headers; ends with its parent
-or after five minutes.
+or after half an hour.
 """
 import asyncio
 import os
@@ -39,7 +39,7 @@ async def serve(folder):
     (folder / "port.tmp").write_text(str(port), encoding="ascii")
     (folder / "port.tmp").rename(folder / "port")
     parent = os.getppid()
-    for _ in range(600):
+    for _ in range(3600):
         await asyncio.sleep(0.5)
         if os.getppid() != parent:
             break

@@ -23,8 +23,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
 from lib.series import BUILD  # noqa: E402
 from lib.tool import (  # noqa: E402
-    Parser, Skip, Wrong, binary, kvm_usable, machine, no_qemu, run_main, tap,
-    test_methods)
+    PATIENCE, Parser, Skip, Wrong, binary, kvm_usable, machine, no_qemu,
+    run_main, tap, test_methods)
 
 EXPECTED = pathlib.Path(__file__).with_name("expected")
 EXAMPLES = """examples:
@@ -43,7 +43,7 @@ UNSAFE = ("chardev-parallel", "colo-compare", "cryptodev-backend-lkcf",
 def run(args, **kwargs):
     """A program, to its end.  Returns: exit status, stdout, stderr"""
     done = subprocess.run([str(arg) for arg in args], check=False, text=True,
-                          errors="replace", timeout=300,
+                          errors="replace", timeout=PATIENCE,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           **kwargs)
     return done.returncode, done.stdout, done.stderr

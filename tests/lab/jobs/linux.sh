@@ -1,6 +1,6 @@
 #!/bin/sh
 # Linux, booted by PVH, with a serial console
-# lab: guests=linux,initrd knows=exit-clustering timeout=1800
+# lab: guests=linux,initrd knows=exit-clustering
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-or-later
 

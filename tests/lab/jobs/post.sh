@@ -1,6 +1,6 @@
 #!/bin/sh
 # SeaBIOS to its end, with a VGA BIOS and nothing to boot from
-# lab: quick vmx timeout=1800 knows=exit-clustering
+# lab: quick vmx knows=exit-clustering
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-or-later
 

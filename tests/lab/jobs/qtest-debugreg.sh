@@ -1,6 +1,6 @@
 #!/bin/sh
 # QEMU's qtest of exit clusters and debug registers
-# lab: programs=tests/qtest/exit-cluster-debugreg-test,qemu-img needs=exit-clustering timeout=1800
+# lab: programs=tests/qtest/exit-cluster-debugreg-test,qemu-img needs=exit-clustering
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-or-later
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # QEMU's qtest of migration and dirty pages, with KVM's dirty log and ring
-# lab: programs=tests/qtest/migration-dirty-test,qemu-img timeout=1800
+# lab: programs=tests/qtest/migration-dirty-test,qemu-img
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-or-later
 

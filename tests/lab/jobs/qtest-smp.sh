@@ -1,6 +1,6 @@
 #!/bin/sh
 # QEMU's qtest of exit clusters and a second processor
-# lab: smp=2 programs=tests/qtest/exit-cluster-smp-test,qemu-img needs=exit-clustering timeout=1800
+# lab: smp=2 programs=tests/qtest/exit-cluster-smp-test,qemu-img needs=exit-clustering
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-or-later
 
