@@ -21,14 +21,16 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
 from exercise import Options, finish, main, qcow2  # noqa: E402
 from migrate_guest import Guest  # noqa: E402
-from lib.tool import Skip, Wrong, command, run_main, wait_until  # noqa: E402
+from lib.tool import (  # noqa: E402
+    PATIENCE, Skip, Wrong, command, run_main, wait_until)
 
 EXAMPLES = """examples:
   tests/guests/faults.py                      the patched build
   tests/guests/faults.py --variant pristine   the same with stock QEMU
   tests/guests/faults.py --only channel-cut
 """
-SLOW = 8 << 20
+# A guest has more than 64 MiB to send that aren't zero.
+SLOW = 4 << 20
 
 
 def start_migration(source, uri):
@@ -37,10 +39,10 @@ def start_migration(source, uri):
                   downtime_limit=1)
     source.vm.cmd("migrate", uri=uri)
     wait_until(lambda: source.status().get("ram", {}).get("transferred", 0)
-               >= 2 * SLOW, 60, "the migration does not begin")
+               >= 2 * SLOW, PATIENCE, "the migration does not begin")
 
 
-def wait_broken(source, wanted="failed", timeout=120):
+def wait_broken(source, wanted="failed", timeout=PATIENCE):
     """Until the source knows, and its guest runs."""
     def status():
         return source.status()["status"]
@@ -53,7 +55,7 @@ def wait_broken(source, wanted="failed", timeout=120):
 
 def migrate_again(variant, tmp, source, *extra):
     """To a QEMU that works."""
-    source.wait_passes(source.passes() + 2, 120)
+    source.wait_passes(source.passes() + 2)
     opts = Options(*extra)
     with Guest(variant, tmp, opts, 2) as target:
         finish(source, target, tmp, opts)
@@ -62,7 +64,7 @@ def migrate_again(variant, tmp, source, *extra):
 def target_killed(variant, tmp):
     """the target is killed"""
     with Guest(variant, tmp, Options(), 0) as source:
-        source.wait_passes(2, 120)
+        source.wait_passes(2)
         with Guest(variant, tmp, Options(), 1) as target:
             start_migration(source, f"unix:{target.socket}")
             os.kill(target.vm.get_pid(), signal.SIGKILL)
@@ -77,7 +79,8 @@ class Relay:
         # pylint: disable=consider-using-with
         self.process = subprocess.Popen(
             ["socat", f"UNIX-LISTEN:{path}", f"UNIX-CONNECT:{target}"])
-        wait_until(lambda: os.path.exists(path), 20, "socat does not listen")
+        wait_until(lambda: os.path.exists(path), PATIENCE,
+                   "socat does not listen")
 
     def cut(self):
         """The connection breaks."""
@@ -88,7 +91,7 @@ class Relay:
 def channel_cut(variant, tmp):
     """the connection breaks"""
     with Guest(variant, tmp, Options(), 0) as source:
-        source.wait_passes(2, 120)
+        source.wait_passes(2)
         with Guest(variant, tmp, Options(), 1) as target:
             relay = Relay(f"{tmp}/relay", target.socket)
             try:
@@ -102,12 +105,12 @@ def channel_cut(variant, tmp):
 def cancelled(variant, tmp):
     """the migration is cancelled, several times"""
     with Guest(variant, tmp, Options(), 0) as source:
-        source.wait_passes(2, 120)
+        source.wait_passes(2)
         for _ in range(5):
             start_migration(source, "exec:cat >/dev/null")
             source.vm.cmd("migrate_cancel")
             wait_broken(source, "cancelled")
-            source.wait_passes(source.passes() + 1, 120)
+            source.wait_passes(source.passes() + 1)
         migrate_again(variant, tmp, source)
 
 
@@ -130,7 +133,7 @@ def disk_full(variant, tmp):
     with small_disk(tmp, "24m") as small:
         drive = qcow2(variant, small / "disk.qcow2")
         with Guest(variant, tmp, Options("-drive", drive), 0) as source:
-            source.wait_passes(2, 120)
+            source.wait_passes(2)
             source.vm.cmd("migrate", uri=f"file:{small}/snapshot")
             wait_broken(source)
             (small / "snapshot").unlink()
@@ -159,7 +162,7 @@ def tap_removed(variant, tmp):
             "-netdev", f"tap,id=net,ifname={name},vnet_hdr=off,script=no,"
             "downscript=no",
             *device), 0))
-        source.wait_passes(2, 120)
+        source.wait_passes(2)
         command(["ip", "link", "delete", name])
         migrate_again(variant, tmp, source, "-netdev", "user,id=net", *device)
 
@@ -168,7 +171,7 @@ def stopped(variant, tmp):
     """both QEMUs are stopped and continued by signals, again and again"""
     with Guest(variant, tmp, Options(), 0) as source, \
             Guest(variant, tmp, Options(), 1) as target:
-        source.wait_passes(2, 120)
+        source.wait_passes(2)
         pids = [guest.vm.get_pid() for guest in (source, target)]
         done = threading.Event()
 

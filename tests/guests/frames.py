@@ -22,7 +22,7 @@ SHORTEST, LONGEST = 60, 1514
 # Frames that are under way, and frames for one reply.
 WINDOW = 48
 FEW = 16
-PATIENCE = 0.3
+SEND_AGAIN = 0.3
 
 
 def mix(number):
@@ -71,9 +71,9 @@ class Link:
                 return
             self.sent += 1
 
-    def received(self, most):
-        """Packets that are there."""
-        for _ in range(most):
+    def received(self):
+        """All packets that are there."""
+        while True:
             try:
                 yield self.socket.recv(2048)
             except OSError:
@@ -158,13 +158,14 @@ class Feeder:
         """Take in replies, send."""
         with self.lock:
             links = list(self.links.values())
-            ready = select.select([link.socket for link in links], [], [],
-                                  0.005)[0]
-            for link in links:
-                if link.socket in ready:
-                    for packet in link.received(WINDOW):
-                        self.reply(packet)
-            if time.monotonic() - self.progress > PATIENCE:
+            select.select([link.socket for link in links], [], [], 0.005)
+            # The newest first: what has come from a target says that its
+            # source is stopped, so nothing is missing that's looked for next.
+            came = [list(link.received()) for link in reversed(links)]
+            for packets in reversed(came):
+                for packet in packets:
+                    self.reply(packet)
+            if time.monotonic() - self.progress > SEND_AGAIN:
                 self.progress = time.monotonic()
                 for link in links:
                     link.sent = self.acked
@@ -176,7 +177,7 @@ class Feeder:
         """
         with self.lock:
             for link in self.links.values():
-                for _ in link.received(1 << 20):
+                for _ in link.received():
                     pass
                 link.sent = acked
             self.octets -= sum(len(frame(i))
@@ -184,7 +185,7 @@ class Feeder:
             self.acked, self.heard = acked, None
             self.progress = time.monotonic()
 
-    def check(self, had, timeout=30):
+    def check(self, had, timeout):
         """What is wrong, if more than a window has to go through since then.
         """
         end = time.monotonic() + timeout

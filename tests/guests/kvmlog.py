@@ -19,15 +19,17 @@ import functools
 import itertools
 import pathlib
 import re
+import socket
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
 from lib.series import BUILD  # noqa: E402
 from lib.tool import (  # noqa: E402
-    Parser, Wrong, binary, comment, machine, no_guest, no_kvm, no_qemu,
-    run_main, tap, wait_until)
+    PATIENCE, Parser, Wrong, binary, comment, machine, no_guest, no_kvm,
+    no_qemu, run_main, small_pages, tap, wait_until)
 
 EXAMPLES = """examples:
   tests/guests/kvmlog.py                      the patched build
@@ -41,6 +43,10 @@ CHUNK_SHIFT = 6
 RAM = 96
 # RAM below 4 GiB: the rest's slot begins with no chunk, but a page behind
 ODD_LOW = 32 * MIB + 4096
+# What a relay lets through at a time: less than 256 pages
+STEP = 64 << 10
+# A migration takes five when nothing is dirty for ever
+MOST_ROUNDS = 50
 
 
 class Shimmed:
@@ -70,8 +76,71 @@ class Shimmed:
 
     def wait_status(self, wanted, query="query-migrate"):
         """Until it is that."""
-        wait_until(lambda: self.status(query) == wanted, 60,
+        wait_until(lambda: self.status(query) == wanted, PATIENCE,
                    lambda: f"{query}: {self.vm.cmd(query)}")
+
+
+class Relay:
+    """Between a source and a target, or nobody: no byte of a migration goes on
+    but those that it is told to let through.
+
+    So a source that has more to send than a socket takes stays in its round,
+    however slow or fast the host is, and whether its guest runs or not.
+    """
+
+    def __init__(self, stack, source, path, target=None):
+        self.source, self.path, self.target = source, f"{path}.relay", target
+        self.allowed, self.changed = 0, threading.Condition()
+        self.listener = socket.socket(socket.AF_UNIX)
+        pathlib.Path(self.path).unlink(missing_ok=True)
+        self.listener.bind(self.path)
+        self.listener.listen(1)
+        threading.Thread(target=self.run, daemon=True).start()
+        stack.callback(self.listener.close)
+
+    def start(self):
+        """The migration begins."""
+        self.source.vm.cmd("migrate-set-parameters", max_bandwidth=15000000,
+                           downtime_limit=1)
+        self.source.vm.cmd("migrate", uri=f"unix:{self.path}")
+
+    def let(self, octets):
+        """So many more go on."""
+        with self.changed:
+            self.allowed += octets
+            self.changed.notify()
+
+    def next_round(self):
+        """The next round begins, of 256 pages or more, and stays."""
+        wanted = syncs(self.source) + 1
+        # Longer than that, as it may have been in a round's sync
+        for _ in range(2):
+            wait_writes(self.source, 1)
+        while syncs(self.source) < wanted:
+            with self.changed:
+                gone = self.changed.wait_for(lambda: not self.allowed, 0.05)
+            if gone:
+                self.let(STEP)
+
+    def run(self):
+        """The thread."""
+        with contextlib.suppress(OSError), self.listener.accept()[0] as source:
+            target = socket.socket(socket.AF_UNIX)
+            if self.target:
+                target.connect(self.target)
+            while True:
+                with self.changed:
+                    self.changed.wait_for(lambda: self.allowed)
+                    most = min(self.allowed, STEP)
+                data = source.recv(most)
+                if not data:
+                    break
+                if self.target:
+                    target.sendall(data)
+                with self.changed:
+                    self.allowed -= len(data)
+                    self.changed.notify()
+            target.close()
 
 
 def writer(stack, variant, tmp, name, *args, **env):
@@ -98,19 +167,19 @@ def monitor(qemu, line):
 def wait_writes(qemu, turns):
     """Until it has stored so often (times 256)."""
     want = len(qemu.serial.read_bytes()) + turns
-    wait_until(lambda: len(qemu.serial.read_bytes()) >= want, 60,
+    wait_until(lambda: len(qemu.serial.read_bytes()) >= want, PATIENCE,
                "the guest does not store")
 
 
 def cancel(source):
     """A migration that had some rounds, cancelled."""
-    source.vm.cmd("migrate-set-parameters", max_bandwidth=5000000,
-                  downtime_limit=1)
-    source.vm.cmd("migrate", uri="exec:cat >/dev/null")
-    wait_until(lambda: source.vm.cmd("query-migrate").get("ram", {})
-               .get("dirty-sync-count", 0) >= 2, 60, "no second round")
-    source.vm.cmd("migrate_cancel")
-    source.wait_status("cancelled")
+    with contextlib.ExitStack() as stack:
+        relay = Relay(stack, source, source.serial)
+        relay.start()
+        wait_first(source)
+        relay.next_round()
+        source.vm.cmd("migrate_cancel")
+        source.wait_status("cancelled")
 
 
 def dirty_rate(source):
@@ -130,38 +199,44 @@ def dirty_rate(source):
     raise Wrong(f"the guest hardly stores: {answer}")
 
 
-def nothing(_):
+def nothing(*_):
     """Nothing comes before the migration, or in the middle of it."""
 
 
+def rounds(source):
+    """How many a migration has had, or has begun."""
+    return source.vm.cmd("query-migrate").get("ram", {}).get(
+        "dirty-sync-count", 0)
+
+
 def syncs(source):
-    """Syncs of a migration that goes on."""
-    now = source.vm.cmd("query-migrate")
-    if now.get("status") in ("completed", "failed"):
-        raise Wrong(f"the migration ended before its middle was over: {now}")
-    return now.get("ram", {}).get("dirty-sync-count", 0)
+    """The same of a migration that goes on."""
+    if source.status() in ("completed", "failed"):
+        raise Wrong("the migration ended before its middle was over: "
+                    f"{source.vm.cmd('query-migrate')}")
+    return rounds(source)
 
 
-def wait_rounds(source, more):
-    """Until so many more rounds have begun."""
-    wanted = syncs(source) + more
-    wait_until(lambda: syncs(source) >= wanted, 60, "no further round")
+def wait_first(source):
+    """Until a migration has begun."""
+    wait_until(lambda: syncs(source) >= 1, PATIENCE, "no first round")
 
 
-def shadow(source):
+def shadow(source, relay):
     """RAM from 768 KiB to 1 MiB becomes RAM like that next to it, and not.
 
     Slots are made anew for that, the large one, too, while they log.
     """
     # All was sent once, and what was written meanwhile is sent
-    wait_until(lambda: syncs(source) >= 3, 60, "no second round")
+    relay.next_round()
+    relay.next_round()
     for value in (0x33, 0x11, 0x33):
         for register in range(0x59, 0x60):
             for command in (
                     f"o /w 0xcf8 {0x80000000 | register & ~3:#x}",
                     f"o /b {0xcfc + (register & 3):#x} {value:#x}"):
                 monitor(source, command)
-        wait_rounds(source, 1)
+        relay.next_round()
 
 
 def show(source, is_on):
@@ -208,9 +283,8 @@ def on_and_off(source):
     show(source, True)
 
 
-def on_and_off_amid(source):
-    """Likewise while a migration logs, whose first round takes long enough."""
-    wait_until(lambda: syncs(source) >= 1, 60, "no first round")
+def on_and_off_amid(source, _):
+    """Likewise while a migration logs, in its first round."""
     with tempfile.TemporaryDirectory() as tmp:
         for _ in range(3):
             picture(source, tmp)
@@ -253,31 +327,35 @@ def migrate_after(variant, tmp, before, hide, display=False, low=RAM * MIB,
         before(source)
         target = writer(stack, variant, tmp, "target", *odd, "-S",
                         "-incoming", f"unix:{tmp}/migrate")
-        # Less than the guest dirties: it doesn't end before the middle is over
-        source.vm.cmd("migrate-set-parameters", max_bandwidth=2000000,
-                      downtime_limit=1)
-        source.vm.cmd("migrate", uri=f"unix:{tmp}/migrate")
-        amid(source)
-        source.vm.cmd("migrate-set-parameters", max_bandwidth=15000000,
-                      downtime_limit=20)
+        relay = Relay(stack, source, f"{tmp}/migrate", f"{tmp}/migrate")
+        relay.start()
+        wait_first(source)
+        amid(source, relay)
+        most = syncs(source) + MOST_ROUNDS
+        source.vm.cmd("migrate-set-parameters", downtime_limit=20)
+        relay.let(1 << 40)
         shots = itertools.count()
 
         def ended():
             if display:
                 picture(source, tmp)
                 next(shots)
-            return source.status() in ("completed", "failed")
+            if source.status() in ("completed", "failed"):
+                return True
+            # Pages whose log is never cleared are dirty for ever
+            if rounds(source) > most:
+                raise Wrong(f"no end after {MOST_ROUNDS} rounds")
+            return False
 
-        # Pages whose log is never cleared are dirty for ever
-        wait_until(ended, 90, "the migration does not end", 0.01)
+        wait_until(ended, PATIENCE, "the migration does not end", 0.01)
         source.wait_status("completed")
         target.wait_status("completed")
         wrong = different(memory(source, tmp, low), memory(target, tmp, low))
         screens = picture(source, tmp) == picture(target, tmp)
         source.vm.shutdown()
-        rounds = source.report(r"^sum gets (\d+) clears (\d+) cleared (\d+)")
+        sums = source.report(r"^sum gets (\d+) clears (\d+) cleared (\d+)")
         bad = source.report(r"^BAD .*")
-        comment(f"gets, clears, pages cleared: {' '.join(rounds[-1])}; "
+        comment(f"gets, clears, pages cleared: {' '.join(sums[-1])}; "
                 f"{next(shots)} screendumps")
         if bad:
             comment("\n".join(bad[-3:]))
@@ -286,7 +364,7 @@ def migrate_after(variant, tmp, before, hide, display=False, low=RAM * MIB,
         if wrong or not screens:
             raise Wrong(f"{len(wrong)} pages differ on the target, screens "
                         f"are {'' if screens else 'not '}the same")
-        if not int(rounds[-1][1]):
+        if not int(sums[-1][1]):
             raise Wrong("no log was cleared")
 
 
@@ -295,21 +373,20 @@ def first_round(variant, tmp):
     with contextlib.ExitStack() as stack:
         source = writer(stack, variant, tmp, "source", KVMSHIM_HIDE="")
         wait_writes(source, 2)
-        source.vm.cmd("migrate-set-parameters", max_bandwidth=1000000)
-        source.vm.cmd("migrate", uri="exec:cat >/dev/null")
+        Relay(stack, source, f"{tmp}/migrate").start()
         wait_until(lambda: source.vm.cmd("query-migrate").get("ram", {})
-                   .get("remaining", 1 << 40) < RAM * MIB, 60,
-                   "no page is sent")
+                   .get("normal"), PATIENCE, "no page is sent")
         source.vm.cmd("stop")
-        syncs = source.vm.cmd("query-migrate")["ram"]["dirty-sync-count"]
+        begun = syncs(source)
+        source.vm.cmd("migrate_cancel")
+        source.wait_status("cancelled")
         source.vm.shutdown()
-        # One is that of exec:'s cat, and may come first
         sums = source.report(r"^sum gets (\d+) clears (\d+)")
         if not any(int(clears) for _, clears in sums):
             raise Wrong(f"the shim did not report: {sums}")
         gets = sum(int(of_one) for of_one, _ in sums)
-        comment(f"{syncs} syncs, logs were read {gets} times")
-        if syncs != 1:
+        comment(f"{begun} syncs, logs were read {gets} times")
+        if begun != 1:
             raise Wrong("all was sent already")
         if gets:
             raise Wrong("logs were read for the first sync")
@@ -317,12 +394,13 @@ def first_round(variant, tmp):
 
 def of_size(stack, variant, tmp, size, **env):
     """A QEMU of so many GiB of which nothing was ever touched."""
-    return Shimmed(stack, variant, tmp, f"size-{size}", [
-        "-machine", "pc-i440fx-10.2,memory-backend=m", "-m", f"{size}G",
-        # Not anonymous: what firmware touches is not counted
-        "-object", f"memory-backend-memfd,id=m,size={size}G,reserve=off",
-        "-cpu", "qemu64,kvmclock=off,host-phys-bits=on", "-vga", "none", "-S"],
-                   **env)
+    with small_pages():
+        return Shimmed(stack, variant, tmp, f"size-{size}", [
+            "-machine", "pc-i440fx-10.2,memory-backend=m", "-m", f"{size}G",
+            # Not anonymous: what firmware touches is not counted
+            "-object", f"memory-backend-memfd,id=m,size={size}G,reserve=off",
+            "-cpu", "qemu64,kvmclock=off,host-phys-bits=on", "-vga", "none",
+            "-S"], **env)
 
 
 def anonymous(qemu):
