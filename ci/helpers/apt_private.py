@@ -4,11 +4,14 @@
 The deb or deb-src entry is derived from the host's own apt sources: the
 stanza whose suite equals the release's code name gives the address and the
 key, only the suite is replaced.  Lists and caches live under build/apt, so
-the system's configuration is neither read again nor changed.
+the system's configuration is neither read again nor changed.  Two that want
+the same suite take turns.
 
-Exit status: that of the command, 1 if it can't be prepared, 2 for wrong use.
+Exit status: that of the command; 77 if the archive isn't reached, or doesn't
+have what is to be fetched; 1 if it can't be prepared, 2 for wrong use.
 """
 import argparse
+import fcntl
 import os
 import pathlib
 import re
@@ -24,6 +27,13 @@ EXAMPLES = """examples:
   ci/helpers/apt_private.py deb bookworm-backports apt-get install -y meson
   ci/helpers/apt_private.py deb trixie sources    # the entry that it makes
 """
+
+
+# What apt says if the network or the archive is at fault.  Others are a full
+# disk, a file that can't be written, a package that nobody has.
+UNREACHED = re.compile(r"^(?:Err:|[EW]: (?:Failed to fetch|Unable to fetch))",
+                       re.M)
+NOT_REACHED = 77
 
 
 def code_name(os_release="/etc/os-release"):
@@ -84,9 +94,16 @@ def host_entry(etc="/etc/apt"):
                 "add Debian's archive to the host's apt sources")
 
 
-def prepare(kind, suite):
+def run(args, **kwargs):
+    """Run apt, and keep what it says.  Returns: its exit status, and that"""
+    done = subprocess.run(args, text=True, errors="replace", check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          **kwargs)
+    return done.returncode, done.stdout, done.stderr
+
+
+def prepare(state, kind, suite):
     """Make the private state and return the options that select it."""
-    state = ROOT / "build" / "apt" / f"{kind}-{suite}"
     for sub in ("lists/partial", "cache/archives/partial"):
         (state / sub).mkdir(parents=True, exist_ok=True)
     uri, key = host_entry()
@@ -109,23 +126,35 @@ def main():
     parser.add_argument("command", choices=("apt-get", "apt-cache", "sources"))
     parser.add_argument("args", nargs=argparse.REMAINDER)
     opts = parser.parse_args()
-    select = prepare(opts.kind, opts.suite)
+    state = ROOT / "build" / "apt" / f"{opts.kind}-{opts.suite}"
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return with_lock(state, opts)
+
+
+def with_lock(state, opts):
+    """Update the lists and run the command.  Returns: the exit status"""
+    select = prepare(state, opts.kind, opts.suite)
     if opts.command == "sources":
-        state = ROOT / "build" / "apt" / f"{opts.kind}-{opts.suite}"
         print((state / "thrift.sources").read_text(encoding="utf-8"), end="")
         return 0
-    update = subprocess.run(["apt-get", *select, "-q", "update"], text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            check=False)
-    if update.returncode or re.search(r"^(Err:|E:)", update.stdout, re.M):
-        reason = [line for line in update.stdout.splitlines()
+    status, out, err = run(["apt-get", *select, "-q", "update"])
+    if status or re.search(r"^(Err:|E:)", out + err, re.M):
+        reason = [line for line in (out + err).splitlines()
                   if re.match(r"[EW]:|Err:", line)] or ["apt-get failed"]
+        if not UNREACHED.search(out + err):
+            raise Wrong(f"apt's lists of {opts.suite} are not to be had: "
+                        + reason[0])
         print(f"apt_private.py: error: suite {opts.suite} is not reached "
               f"({reason[0]}): check the network", file=sys.stderr)
-        return 1
-    env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    return subprocess.run([opts.command, *select, *opts.args], env=env,
-                          check=False).returncode
+        return NOT_REACHED
+    status, out, err = run(
+        [opts.command, *select, *opts.args],
+        env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"))
+    print(out, end="")
+    print(err, end="", file=sys.stderr)
+    return NOT_REACHED if status and UNREACHED.search(out + err) else status
 
 
 if __name__ == "__main__":

@@ -89,8 +89,10 @@ def apt(suite, *args, cwd=ROOT):
         text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         check=False)
     if done.returncode:
-        raise Skip(f"Debian's packages of {suite} can't be had: "
-                   f"{done.stdout.strip()[-200:]}")
+        # 77: the network or the archive is at fault
+        raise (Skip if done.returncode == 77 else Wrong)(
+            f"Debian's packages of {suite} can't be had: "
+            f"{done.stdout.strip()[-200:]}")
     return done.stdout
 
 

@@ -134,10 +134,10 @@ EOT
 @test "lab: a job that takes too long is ended, with all that it runs" {
     console 'ok guest runs'
     # shellcheck disable=SC2016 # for the script
-    echo 'echo $$ >pid; exec sleep 60' >>l0
-    run -1 ci/lab other --l0 ./l0
+    echo 'echo $$ >pid; exec sleep 600' >>l0
+    run -1 ci/lab other --l0 ./l0 --timeout 15
     says 'ok 1 other: guest runs'
-    says 'not ok 2 other: not done in 1 s'
+    says 'not ok 2 other: not done in 15 s'
     run ! kill -0 "$(cat pid)"
 }
 
@@ -297,7 +297,19 @@ teardown() { rm -f "$FIXTURES/stubs/unshare"; }
 
 @test "lab: without Debian's packages all is skipped, with the reason" {
     rm -r build/lab
+    stub apt-get <<<'#!/bin/sh
+echo "Err:1 http://archive.example trixie InRelease"
+echo "E: Failed to fetch http://archive.example: no such host"
+exit 100'
     run -0 ci/lab --all --l0 ./l0
     says '1..0 # SKIP'
     says "can't be had"
+    # Whatever else apt says is no reason to skip
+    stub apt-get <<<'#!/bin/sh
+echo "E: Write error - write (28: No space left on device)"
+exit 100'
+    run -1 ci/lab --all --l0 ./l0
+    says "can't be had"
+    says 'No space left'
+    never_says SKIP
 }

@@ -33,16 +33,22 @@ flock 8
 # Of a run that was interrupted
 rm -rf "$out"/tmp.*
 
+last_error() { # WHAT APT SAID
+    grep -E '^E:|error:' <<<"$1" | tail -n 1 | sed 's/^apt_private.py: error: //'
+}
+
 fetch_kernel() {
-    local suite package tmp name file
+    local suite package tmp name file said
     suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
     tmp=$(mktemp -d "$out/tmp.XXXXXX")
-    package=$("$ROOT/ci/helpers/apt_private.py" deb "$suite" apt-cache depends \
-        linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*-cloud-amd64\)$/\1/p')
-    [ -n "$package" ] || die "Debian's cloud kernel is not to be had in $suite: check the network"
+    said=$("$ROOT/ci/helpers/apt_private.py" deb "$suite" apt-cache depends \
+        linux-image-cloud-amd64 2>&1) ||
+        die "Debian's cloud kernel is not to be had in $suite: $(last_error "$said")"
+    package=$(sed -n 's/^ *Depends: \(linux-image-[0-9].*-cloud-amd64\)$/\1/p' <<<"$said")
+    [ -n "$package" ] || die "$suite has no linux-image-cloud-amd64"
     note "fetching $package"
-    (cd "$tmp" && "$ROOT/ci/helpers/apt_private.py" deb "$suite" apt-get -q download "$package") >/dev/null 2>&1 ||
-        die "$package could not be fetched: check the network"
+    said=$(cd "$tmp" && "$ROOT/ci/helpers/apt_private.py" deb "$suite" apt-get -q download "$package" 2>&1) ||
+        die "$package could not be fetched: $(last_error "$said")"
     dpkg-deb -x "$tmp"/*.deb "$tmp/root"
     cp "$tmp"/root/boot/vmlinuz-* "$out/vmlinuz.tmp"
     mkdir "$tmp/modules"
