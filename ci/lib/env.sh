@@ -149,12 +149,19 @@ journal_add() { # PARENT SHA256 COMMIT
     printf '%s %s %s\n' "$1" "$2" "$3" >>"$SRC/.git/thrift-journal"
 }
 
-# One writer at a time in build/.
+# One writer at a time in build/.  A process that ends with this shell holds the
+# lock: what this shell starts would inherit it, and may go on for longer.
 lock_build() {
+    local holder said
     mkdir -p "$BUILD"
     [ -z "${THRIFT_LOCKED:-}" ] || return 0
-    exec 9>"$BUILD/.lock"
-    flock -n 9 || die "another run works in build/: wait for it to end"
+    # Ctrl-C is for the others, until they are done.
+    exec {holder}< <(trap '' INT TERM HUP &&
+        exec setpriv --pdeathsig KILL flock -n -F "$BUILD/.lock" \
+            sh -c 'echo locked; exec >&- sleep infinity' </dev/null 2>/dev/null 3>&- 8>&-)
+    read -r said <&"$holder" || true
+    exec {holder}<&-
+    [ "$said" = locked ] || die "another run works in build/: wait for it to end"
     export THRIFT_LOCKED=1
 }
 
