@@ -123,14 +123,14 @@ from lib import tool
 def main():
     try:
         print("begins", flush=True)
-        time.sleep(60)
+        time.sleep(600)
     finally:
         print("cleans up", flush=True)
 
 tool.run_main(main)
 END
     /usr/bin/python3 "$BATS_TEST_TMPDIR/tool.py" &>said 3>&- &
-    until grep -q begins said; do sleep 0.1; done
+    eventually grep -q begins said
     kill $!
     code=0
     wait $! || code=$?

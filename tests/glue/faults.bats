@@ -12,18 +12,35 @@ setup() {
     mkdir -p build/patched
     cp "$(type -P true)" build/patched/qemu-system-x86_64
     touch build/src/docs/conf.py
+    echo '[]' >build/patched/compile_commands.json
     stub sphinx-build <<<'#!/bin/sh'
     exec 7>build/.lock
     flock 7
-    for command in ci/docs.sh ci/package.sh ci/hosts.sh 'ci/bench --quick' ci/mutants ci/build.sh; do
+    for command in ci/docs.sh ci/package.sh ci/hosts.sh 'ci/bench --quick' ci/mutants ci/build.sh \
+        ci/syntax.py; do
         # shellcheck disable=SC2086 # with an option
-        run -1 timeout 60 $command 7>&-
+        run -1 timeout 300 $command 7>&-
         # What comes behind it is no error.
         one_error 'another run works in build/: wait for it to end' || {
             printf 'from: %s\n' "$command"
             false
         }
     done
+}
+
+@test "what a tool has left running does not keep others from build/" {
+    # A compiler's cache that stays
+    stub ninja <<END
+#!/bin/sh
+sleep 600 >&- 2>&- 3>&- &
+echo \$! >$BATS_TEST_TMPDIR/left
+exit 1
+END
+    mkdir -p build/patched
+    run -1 ci/build.sh
+    kill -0 "$(cat "$BATS_TEST_TMPDIR/left")"
+    eventually flock -n build/.lock true
+    kill "$(cat "$BATS_TEST_TMPDIR/left")"
 }
 
 @test "results are not dropped by a command line that is wrong, or amid another run" {
@@ -54,7 +71,7 @@ setup() {
     chmod +x qemu
     ci/boot.py ./qemu 2>err 3>&- &
     pid=$!
-    until [ -s "$BATS_TEST_TMPDIR/qemu" ]; do sleep 0.05; done
+    eventually [ -s "$BATS_TEST_TMPDIR/qemu" ]
     kill -TERM $pid
     status=0
     wait $pid || status=$?

@@ -56,6 +56,10 @@ up_to_date() {
     same "$(cat build/guests/kvmshim.so)" new
 }
 
+waits_or_makes() {
+    grep -q -e "-> FLOCK .*:$inode " /proc/locks || [ -s "$MADE" ]
+}
+
 @test "guests: two runs at once: one waits, and finds what the other made" {
     exec 7>build/guests/.lock
     flock 7
@@ -63,7 +67,7 @@ up_to_date() {
     pid=$!
     # Until it waits for the lock; without one it makes them.
     inode=$(stat -c %i build/guests/.lock)
-    until grep -q -e "-> FLOCK .*:$inode " /proc/locks || [ -s "$MADE" ]; do sleep 0.05; done
+    eventually waits_or_makes
     up_to_date
     exec 7>&-
     wait $pid

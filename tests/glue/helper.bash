@@ -49,7 +49,7 @@ fi
 for arg; do
     case \$arg in file,*path=*) echo 'No bootable device.' >"\${arg##*path=}" ;; esac
 done
-exec sleep 20
+exec sleep 600
 EOT
 chmod +x qemu-system-x86_64
 echo '[100/100] built'
@@ -390,6 +390,19 @@ one_error() { # TEXT: among the progress there is one line of error, with TEXT
         printf 'not one error with %s\n--- but:\n%s\n' "$1" "$output"
         return 1
     fi
+}
+
+# eventually CMD...: it is true before five minutes are over, however busy this
+# host is.
+eventually() {
+    local end=$((SECONDS + 300))
+    until "$@"; do
+        [ "$SECONDS" -lt $end ] || {
+            printf 'never came: %s\n' "$*"
+            return 1
+        }
+        sleep 0.05
+    done
 }
 
 same() { # A B

@@ -72,7 +72,7 @@ says_what_to_run() { # COMMAND [ARGUMENTS...]
 }
 
 waits() { # COMMAND [ARGUMENTS...]
-    run timeout 20 "./$1" "${@:2}" 9>&- && same "$status" 1 && one_error 'another run works in build/'
+    run timeout 300 "./$1" "${@:2}" 9>&- && same "$status" 1 && one_error 'another run works in build/'
 }
 
 @test "the commands below are all there are" {

@@ -222,7 +222,7 @@ told_by_ninja() {
 for arg; do
     case $arg in file,*path=*) echo 'No bootable device.' >"${arg##*path=}" ;; esac
 done
-exec sleep 20
+exec sleep 600
 END
     run -0 ci/boot.py "$BATS_TEST_TMPDIR/stubs/qemu"
     says 'SeaBIOS came to its end'
@@ -230,7 +230,7 @@ END
     run -1 ci/boot.py --accel tcg "$BATS_TEST_TMPDIR/stubs/qemu"
     says 'error:'
     says 'no such machine'
-    printf '#!/bin/sh\nexec sleep 20\n' | stub qemu
+    printf '#!/bin/sh\nexec sleep 600\n' | stub qemu
     run -1 ci/boot.py --accel tcg --timeout 1 "$BATS_TEST_TMPDIR/stubs/qemu"
     says 'no end of SeaBIOS in 1 s'
 }
