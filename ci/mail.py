@@ -21,6 +21,10 @@ from lib.series import BUILD, ROOT, SRC, pins, series, topics, with_needs
 from lib.tool import Parser, die, note, run_main
 
 LIST = "qemu-devel@nongnu.org"
+PERSON = r"[^<>]+ <[^<>@\s]+@[^<>@\s]+\.[^<>@\s]+>"
+# Addresses that stand for one, or take no mail
+NO_ANSWER = re.compile(r"@(users\.noreply\.|noreply)|"
+                       r"\.(example|invalid|test)>$")
 EXAMPLES = """examples:
   ci/mail.py dirty-map                        v1, into build/mail/
   ci/mail.py dirty-map --version 2 --rfc
@@ -41,20 +45,24 @@ def git(repo, *args, env=None):
     return run.stdout.strip()
 
 
+def named(option, given):
+    """'Name <address>' as an option has it."""
+    if not re.fullmatch(PERSON, given):
+        die(f"{option} '{given}': wants 'Name <address>'", 2)
+    return given
+
+
 def sender(given):
     """'Name <address>' of whoever sends, never made up."""
-    form = r"[^<>]+ <[^<>@\s]+@[^<>@\s]+\.[^<>@\s]+>"
     if given:
-        if not re.fullmatch(form, given):
-            die(f"--from '{given}': wants 'Name <address>'", 2)
-        return given
+        return named("--from", given)
     name, mail = (subprocess.run(
         ["git", "config", "--global", "user." + key], text=True, check=False,
         stdout=subprocess.PIPE).stdout.strip() for key in ("name", "email"))
     if not name or not mail:
         die("who sends? set your own name with git config --global user.name "
             "and user.email, or pass --from 'Name <address>'")
-    if not re.fullmatch(form, f"{name} <{mail}>"):
+    if not re.fullmatch(PERSON, f"{name} <{mail}>"):
         die(f"your git identity, {name} <{mail}>, is no address: pass --from")
     return f"{name} <{mail}>"
 
@@ -171,12 +179,28 @@ def prerequisite(diff):
     return "prerequisite-patch-id: " + out.split()[0].decode()
 
 
+def check_authors(opts, rng):
+    """Whoever reviews a patch writes to its author, too."""
+    people = git(opts.repo, "log", "--format=%an <%ae>", rng).splitlines()
+    wrong = [person for person in people if NO_ANSWER.search(person)]
+    if wrong:
+        die(f"{wrong[0]}, author of {len(wrong)} of {len(people)} patches, "
+            "can't be answered: name who is with --author 'Name <address>'")
+
+
+def put_author(path, author, who):
+    """Whose work a mail is: From, or the first line if somebody sends it."""
+    head, sep, body = path.read_text(encoding="utf-8").partition("\n\n")
+    body = re.sub(r"\AFrom: .*\n\n", "", body)
+    if author != who:
+        name, mail = re.fullmatch(r"(.*) <(.*)>", author).groups()
+        body = f"From: {encoded(name)} <{mail}>\n\n{body}"
+    path.write_text(head + sep + body, encoding="utf-8")
+
+
 def write_mails(opts, out, who):
     """git format-patch, then the cover letter and the addresses."""
-    rng = opts.range or topic_range(opts.topic, opts.base)
-    count = int(git(opts.repo, "rev-list", "--count", rng))
-    if not count:
-        die(f"{rng} holds no commits")
+    rng = opts.rng
     name, mail = re.fullmatch(r"(.*) <(.*)>", who).groups()
     env = dict(os.environ, GIT_CONFIG_GLOBAL="/dev/null",
                GIT_CONFIG_NOSYSTEM="1", GIT_COMMITTER_NAME=name,
@@ -194,11 +218,13 @@ def write_mails(opts, out, who):
         args.append(f"-v{opts.version}")
     git(opts.repo, *args, rng, env=env)
     mails = sorted(out.glob("*.patch"))
-    named = {} if opts.private else {
+    for path in mails[1:] if opts.author else ():
+        put_author(path, opts.author, who)
+    people_of = {} if opts.private else {
         path: maintainers(opts.tree, path) for path in mails[1:]}
-    everyone = list(dict.fromkeys(p for people in named.values()
+    everyone = list(dict.fromkeys(p for people in people_of.values()
                                   for p in people))
-    for path, people in named.items():
+    for path, people in people_of.items():
         # What nobody maintains is for those who get the rest of the series
         put_header(path, "Cc", people or everyone)
     cover = mails[0]
@@ -268,6 +294,9 @@ def main():
                         help="tag it RFC; the cover letter says why")
     parser.add_argument("--from", dest="sender", metavar="'NAME <ADDRESS>'",
                         help="the sender (default: your git identity)")
+    parser.add_argument("--author", metavar="'NAME <ADDRESS>'",
+                        help="whose work the patches are, where the commits "
+                             "don't say it (default: the commits' authors)")
     parser.add_argument("--repo", type=pathlib.Path, default=SRC,
                         help="take the commits from here (needs --range)")
     parser.add_argument("--range", metavar="A..B", help="these commits")
@@ -297,6 +326,13 @@ def main():
             if opts.base else
             f"{opts.repo} is no QEMU tree: run ./configure-wrapper.sh first")
     who = sender(opts.sender)
+    opts.rng = opts.range or topic_range(opts.topic, opts.base)
+    if not int(git(opts.repo, "rev-list", "--count", opts.rng)):
+        die(f"{opts.rng} holds no commits")
+    if opts.author:
+        named("--author", opts.author)
+    else:
+        check_authors(opts, opts.rng)
     opts.cover = read_cover(opts.topic, opts.version)
     opts.to, opts.private = recipient(opts.topic, opts.public)
     out = opts.out or BUILD / f"mail/{opts.topic}-v{opts.version}"
@@ -322,8 +358,7 @@ def main():
     if opts.private:
         note(f"vulnerabilities: to {opts.to} alone, see the cover letter; "
              "--public once they agree")
-    if re.search(r"@(users\.noreply\.|noreply)|\.(example|invalid|test)>$",
-                 who):
+    if NO_ANSWER.search(who):
         note(f"warning: {who} can't be answered: pass --from")
     print("QEMU's docs/devel/code-provenance.rst on what it takes:\n\n"
           f"{provenance(opts.tree)}\n\nRead all of it first. QEMU takes no "

@@ -66,6 +66,25 @@ subjects() { # DIR
     same "$(header build/mail/alpha-v1/0001-*.patch From)" 'Bob Sender <bob@example.net>'
 }
 
+@test "an author who can't be answered is refused, until somebody else is named" {
+    local mine=$BATS_TEST_TMPDIR/mine holder='Place Holder <holder@users.noreply.host.example>'
+    git clone -q build/src "$mine"
+    echo '/* more */' >>"$mine/migration/ram.c"
+    git -C "$mine" commit -qam 'migration/ram: say more' --author "$holder"
+    run -1 ci/mail.py alpha --repo "$mine" --range HEAD~2..HEAD
+    one_line "$holder, author of 1 of 2 patches, can't be answered"
+    [ ! -e build/mail ]
+    run -2 ci/mail.py alpha --repo "$mine" --range HEAD~2..HEAD --author nobody
+    one_line "--author 'nobody'"
+    run -0 ci/mail.py alpha --repo "$mine" --range HEAD~2..HEAD --author 'Zoë Author <zoe@example.com>'
+    git -C "$mine" checkout -q HEAD~2
+    git -C "$mine" am -q "$REPO"/build/mail/alpha-v1/000[12]-*.patch
+    same "$(git -C "$mine" log -2 --format='%an <%ae>' | uniq)" 'Zoë Author <zoe@example.com>'
+    # The sender's own are from the sender alone.
+    run -0 ci/mail.py alpha --repo "$mine" --range HEAD~2..HEAD --author 'Ada Sender <ada@example.net>'
+    ! grep -h -A1 '^$' build/mail/alpha-v1/000[12]-*.patch | grep -q '^From: '
+}
+
 @test "a private topic goes to its own list alone, until it is public" {
     echo qemu-security@nongnu.org >patches/alpha/private
     run -0 ci/mail.py alpha
