@@ -46,7 +46,7 @@ ODD_LOW = 32 * MIB + 4096
 # What a relay lets through at a time: less than 256 pages
 STEP = 64 << 10
 # A migration takes five when nothing is dirty for ever
-MOST_ROUNDS = 50
+MOST_ROUNDS = 20
 
 
 class Shimmed:
