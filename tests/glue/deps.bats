@@ -200,3 +200,38 @@ END
     host_entry
     says "no source for 'bookworm'"
 }
+
+@test "apt_private.py: two that want the same suite take turns" {
+    local calls=$BATS_TEST_TMPDIR/calls
+    stub apt-get <<END
+#!/bin/sh
+echo begin >>$calls
+sleep 1
+echo end >>$calls
+END
+    for name in one two; do
+        ci/helpers/apt_private.py deb trixie apt-get download $name 3>&- &
+    done
+    wait
+    # Each updates its lists, and fetches.
+    same "$(paste -sd' ' "$calls")" 'begin end begin end begin end begin end'
+}
+
+@test "apt_private.py: 77 is for the network and the archive, and for nothing else" {
+    # apt CALL STATUS LINE: what update or download ends with
+    apt() {
+        printf '#!/bin/sh\ncase $* in *" %s"*) echo "%s" >&2; exit %s ;; esac\n' "$1" "$3" "$2" | stub apt-get
+    }
+    apt update 100 'E: Failed to fetch http://a.example/InRelease  no such host'
+    run -77 ci/helpers/apt_private.py deb trixie apt-get download x
+    says 'suite trixie is not reached'
+    apt download 100 'E: Failed to fetch http://a.example/x.deb  404  Not Found'
+    run -77 ci/helpers/apt_private.py deb trixie apt-get download x
+    says '404'
+    apt update 100 'E: Could not open lock file /lists/lock - open (13: Permission denied)'
+    run -1 ci/helpers/apt_private.py deb trixie apt-get download x
+    one_line "apt's lists of trixie are not to be had: E: Could not open lock file"
+    apt download 100 'E: Unable to locate package x'
+    run -100 ci/helpers/apt_private.py deb trixie apt-get download x
+    says 'Unable to locate'
+}
