@@ -36,4 +36,6 @@ tcg() {
 @test "a guest of SVM gets an interrupt when its CR8 lets it" {
     tcg svm-cr8
     [[ $output == *PASS* ]]
+    tcg svm-cr8 -icount shift=0,sleep=off
+    [[ $output == *PASS* ]]
 }
