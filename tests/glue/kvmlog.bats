@@ -48,3 +48,15 @@ kvmlog() {
 @test "the log of a display that was switched off is forgotten" {
     kvmlog switched-hidden
 }
+
+@test "writes in a log are kept when their slot goes" {
+    kvmlog removed-hidden
+}
+
+@test "writes in a dirty ring are kept when their slot goes" {
+    kvmlog removed-ring
+}
+
+@test "a dirty ring names pages of a log that has ended" {
+    kvmlog switched-ring
+}

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What QEMU does with KVM's dirty logs and memory slots.
+"""What QEMU does with KVM's dirty logs, dirty rings and memory slots.
 
 A shim between QEMU and KVM (kvmshim.c) checks that KVM_CLEAR_DIRTY_LOG only
 names pages that KVM_GET_DIRTY_LOG has reported since logging began, also where
@@ -8,6 +8,9 @@ end of a measurement of the dirty rate, and also on a KVM without
 KVM_DIRTY_LOG_INITIALLY_SET, as it is on x86 before Linux 5.7 and elsewhere.
 A guest (slowwriter.S) dirties a page each millisecond meanwhile, and its RAM
 has to be the same on both sides of the migration.
+
+The same with KVM's dirty ring: no log is read or cleared then, and what a ring
+has of a slot must not be lost when the slot goes.
 
 With few memory slots, a DIMM is refused or accepted; QEMU must not end.
 Output is TAP.
@@ -52,7 +55,8 @@ MOST_ROUNDS = 20
 class Shimmed:
     """A QEMU with the shim below it, and what the shim reports."""
 
-    def __init__(self, stack, variant, tmp, name, args, **env):
+    def __init__(self, stack, variant, tmp, name, args, accel="kvm", **env):
+        # pylint: disable=too-many-arguments
         self.out = pathlib.Path(tmp, f"{name}.shim")
         # What another case left there
         self.out.unlink(missing_ok=True)
@@ -61,7 +65,7 @@ class Shimmed:
                    f"KVMSHIM_OUT={self.out}",
                    *(f"{key}={value}" for key, value in env.items())]
         self.vm = machine(binary(variant), [
-            "-accel", "kvm", "-cpu", "qemu64,kvmclock=off", "-nodefaults",
+            "-accel", accel, "-cpu", "qemu64,kvmclock=off", "-nodefaults",
             "-display", "none", *args], base_temp_dir=tmp, wrapper=wrapper)
         self.vm.launch()
         stack.callback(functools.partial(self.vm.shutdown, hard=True))
@@ -222,21 +226,58 @@ def wait_first(source):
     wait_until(lambda: syncs(source) >= 1, PATIENCE, "no first round")
 
 
-def shadow(source, relay):
-    """RAM from 768 KiB to 1 MiB becomes RAM like that next to it, and not.
+def set_shadow(source, value):
+    """RAM from 768 KiB to 1 MiB becomes RAM like that next to it, or not.
 
-    Slots are made anew for that, the large one, too, while they log.
+    Slots are made anew for that, the large one, too.
     """
+    for register in range(0x59, 0x60):
+        for command in (
+                f"o /w 0xcf8 {0x80000000 | register & ~3:#x}",
+                f"o /b {0xcfc + (register & 3):#x} {value:#x}"):
+            monitor(source, command)
+
+
+def shadow(source, relay):
+    """Slots are made anew while they log."""
     # All was sent once, and what was written meanwhile is sent
     relay.next_round()
     relay.next_round()
     for value in (0x33, 0x11, 0x33):
-        for register in range(0x59, 0x60):
-            for command in (
-                    f"o /w 0xcf8 {0x80000000 | register & ~3:#x}",
-                    f"o /b {0xcfc + (register & 3):#x} {value:#x}"):
-                monitor(source, command)
+        set_shadow(source, value)
         relay.next_round()
+
+
+def removed(source, relay, still):
+    """The large slot goes with what the guest wrote since the last sync.
+
+    Of a guest that stands still from then on no page is sent because it was
+    written once more.
+    """
+    # All was sent once, and this round stays
+    relay.next_round()
+    relay.next_round()
+    before = syncs(source)
+    wait_writes(source, 4)
+    if still:
+        source.vm.cmd("stop")
+    gone = removals(source)
+    for value in (0x33, 0x11):
+        set_shadow(source, value)
+    if removals(source) == gone:
+        raise Wrong("no large slot was removed")
+    if syncs(source) != before:
+        raise Wrong("there was a sync before the slot was removed")
+
+
+def removals(source):
+    """How often a slot of half of the guest's RAM or more was removed."""
+    pages = {}
+    count = 0
+    for slot, size in source.report(r"^region (\w+) pages (\d+) "):
+        count += int(size) == 0 and pages.get(slot, 0) >= RAM * MIB // 8192
+        pages[slot] = int(size)
+    return count
 
 
 def show(source, is_on):
@@ -314,14 +355,28 @@ def different(one, other):
             if one[i:i + 4096] != other[i:i + 4096]]
 
 
-def migrate_after(variant, tmp, before, hide, display=False, low=RAM * MIB,
-                  amid=nothing, vga="std"):
+def check_calls(source, ring):
+    """What the shim has counted: logs, or a ring, were used, and not amiss."""
+    sums = source.report(
+        r"^sum gets (\d+) clears (\d+) cleared (\d+) reset (\d+)")
+    gets, clears, cleared, reset = map(int, sums[-1])
+    comment(f"{gets} gets, {clears} clears, {cleared} pages cleared, {reset} "
+            "taken from rings")
+    if ring and (not reset or gets or clears):
+        raise Wrong("it was not only rings that pages were taken from")
+    if not ring and (not clears or reset):
+        raise Wrong("no log was cleared")
+
+
+def migrate_after(variant, tmp, before, hide=False, display=False,
+                  low=RAM * MIB, amid=nothing, vga="std", ring=False):
     """Something that starts and stops logging, then a migration."""
     # pylint: disable=too-many-arguments
     odd = ["-machine", f"max-ram-below-4g={low}"] if low < RAM * MIB else []
     odd += ["-vga", vga]
     with contextlib.ExitStack() as stack:
         source = writer(stack, variant, tmp, "source", *odd,
+                        accel="kvm,dirty-ring-size=4096" if ring else "kvm",
                         KVMSHIM_HIDE="1" if hide else "")
         wait_writes(source, 2)
         before(source)
@@ -353,10 +408,8 @@ def migrate_after(variant, tmp, before, hide, display=False, low=RAM * MIB,
         wrong = different(memory(source, tmp, low), memory(target, tmp, low))
         screens = picture(source, tmp) == picture(target, tmp)
         source.vm.shutdown()
-        sums = source.report(r"^sum gets (\d+) clears (\d+) cleared (\d+)")
         bad = source.report(r"^BAD .*")
-        comment(f"gets, clears, pages cleared: {' '.join(sums[-1])}; "
-                f"{next(shots)} screendumps")
+        comment(f"{next(shots)} screendumps")
         if bad:
             comment("\n".join(bad[-3:]))
             raise Wrong(f"{len(bad)} times was a page cleared that no GET had "
@@ -364,8 +417,7 @@ def migrate_after(variant, tmp, before, hide, display=False, low=RAM * MIB,
         if wrong or not screens:
             raise Wrong(f"{len(wrong)} pages differ on the target, screens "
                         f"are {'' if screens else 'not '}the same")
-        if not int(sums[-1][1]):
-            raise Wrong("no log was cleared")
+        check_calls(source, ring)
 
 
 def first_round(variant, tmp):
@@ -499,6 +551,21 @@ def cases():
                               amid=on_and_off_amid, vga="vmware"),
             "migrate with a display that is switched off and on, "
             f"{'no ' if hide else ''}INITIALLY_SET")
+    # With INITIALLY_SET, all of the slot that takes its place is sent
+    gone = functools.partial(removed, still=True)
+    table["removed-hidden"] = (
+        functools.partial(migrate_after, before=nothing, hide=True, amid=gone),
+        "migrate while a slot goes, no INITIALLY_SET")
+    for name, title, before, amid, vga in (
+            ("cancel", "after cancel", cancel, nothing, "std"),
+            ("removed", "while a slot goes", nothing, gone, "std"),
+            ("shadow", "while slots are made anew", nothing,
+             functools.partial(removed, still=False), "std"),
+            ("switched", "with a display that is switched off and on",
+             on_and_off, on_and_off_amid, "vmware")):
+        table[f"{name}-ring"] = (
+            functools.partial(migrate_after, before=before, amid=amid, vga=vga,
+                              ring=True), f"migrate {title}, dirty ring")
     table["first"] = first_round, "no log is read for the first round"
     table["odd-slot"] = (
         functools.partial(migrate_after, before=nothing, hide=False,

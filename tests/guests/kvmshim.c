@@ -1,6 +1,7 @@
 /*
  * Another KVM, for LD_PRELOAD: one without KVM_DIRTY_LOG_INITIALLY_SET or with
- * few memory slots.  And a look at what KVM is asked to clear of its logs.
+ * few memory slots.  And a look at what KVM is asked to clear of its logs, and
+ * how many pages of its dirty rings were taken.
  *
  *   KVMSHIM_HIDE    not empty: KVM_DIRTY_LOG_INITIALLY_SET is not offered
  *   KVMSHIM_SLOTS   what KVM_CAP_NR_MEMSLOTS is said to be
@@ -39,7 +40,7 @@ typedef struct Slot {
 
 static Slot slots[SPACES][SLOTS];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static uint64_t gets, clears, cleared;
+static uint64_t gets, clears, cleared, reset;
 static bool initially_set;
 static int (*real_ioctl)(int fd, unsigned long request, ...);
 static FILE *out;
@@ -58,9 +59,9 @@ static void __attribute__((constructor)) start(void)
 static void __attribute__((destructor)) finish(void)
 {
     if (out) {
-        fprintf(out, "sum gets %llu clears %llu cleared %llu\n",
+        fprintf(out, "sum gets %llu clears %llu cleared %llu reset %llu\n",
                 (unsigned long long)gets, (unsigned long long)clears,
-                (unsigned long long)cleared);
+                (unsigned long long)cleared, (unsigned long long)reset);
     }
 }
 
@@ -200,6 +201,11 @@ int ioctl(int fd, unsigned long request, ...)
         pthread_mutex_lock(&mutex);
         clear(fd, arg);
         r = real_ioctl(fd, request, arg);
+        break;
+    case (uint32_t)KVM_RESET_DIRTY_RINGS:
+        pthread_mutex_lock(&mutex);
+        r = real_ioctl(fd, request, arg);
+        reset += r > 0 ? r : 0;
         break;
     default:
         return real_ioctl(fd, request, arg);
