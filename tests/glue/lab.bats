@@ -174,9 +174,11 @@ EOT
     run ! grep -q icount arguments
     # Only of a nanosecond each are instructions told.
     grep -q ICOUNT=0 build/lab/results/one/initrd
+    grep -q HOSTS_TIME=1 build/lab/results/one/initrd
     job slow 'A guest that waits' shift=4
     run -0 ci/lab one slow --l0 ./l0 --keep
     grep -q ICOUNT=1 build/lab/results/one/initrd
+    run ! grep -q HOSTS_TIME build/lab/results/one/initrd
     grep -q ICOUNT=0 build/lab/results/slow/initrd
     grep -q 'shift=4' build/lab/results/slow/command
 }
