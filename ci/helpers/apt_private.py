@@ -94,11 +94,13 @@ def host_entry(etc="/etc/apt"):
                 "add Debian's archive to the host's apt sources")
 
 
-def run(args, **kwargs):
+def run(args):
     """Run apt, and keep what it says.  Returns: its exit status, and that"""
+    # What the network is at fault for is known by its English words
     done = subprocess.run(args, text=True, errors="replace", check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          **kwargs)
+                          env=dict(os.environ, LC_ALL="C",
+                                   DEBIAN_FRONTEND="noninteractive"))
     return done.returncode, done.stdout, done.stderr
 
 
@@ -149,9 +151,7 @@ def with_lock(state, opts):
         print(f"apt_private.py: error: suite {opts.suite} is not reached "
               f"({reason[0]}): check the network", file=sys.stderr)
         return NOT_REACHED
-    status, out, err = run(
-        [opts.command, *select, *opts.args],
-        env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"))
+    status, out, err = run([opts.command, *select, *opts.args])
     print(out, end="")
     print(err, end="", file=sys.stderr)
     return NOT_REACHED if status and UNREACHED.search(out + err) else status

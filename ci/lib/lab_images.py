@@ -101,8 +101,10 @@ def package(name, suite=SUITE):
     root = LAB / "packages" / suite / name
     if root.is_dir():
         return root
-    work = root.with_name(f"{name}.{os.getpid()}")
-    (work / "root").mkdir(parents=True)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    # Several jobs may want it at once
+    work = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}.", dir=root.parent))
+    (work / "root").mkdir()
     try:
         real = real_name(suite, name)
         note(f"fetching {real} of {suite}")

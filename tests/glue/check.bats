@@ -275,7 +275,7 @@ skipped: unit test qemu:unit / test-c: no reason given
 }
 
 @test "what takes too long can end what it has started" {
-    sed -i 's/timeout=3000/timeout=15/' ci/check
+    sed -i 's/timeout=7200/timeout=15/' ci/check
     # As the lab's QEMUs: not of its group
     becomes ci/docs.sh "trap 'kill \$pid; exit 1' TERM" 'setsid sleep 600 &' \
         'pid=$!' "echo \$pid >>$STEPS" 'wait'

@@ -359,6 +359,8 @@ def check_calls(source, ring):
     """What the shim has counted: logs, or a ring, were used, and not amiss."""
     sums = source.report(
         r"^sum gets (\d+) clears (\d+) cleared (\d+) reset (\d+)")
+    if not sums:
+        raise Wrong("the shim did not report")
     gets, clears, cleared, reset = map(int, sums[-1])
     comment(f"{gets} gets, {clears} clears, {cleared} pages cleared, {reset} "
             "taken from rings")
@@ -499,7 +501,7 @@ def dimm(variant, tmp, slots):
     """Plug a DIMM of 256 GiB.  Returns: whether it was refused"""
     with contextlib.ExitStack() as stack:
         qemu = Shimmed(stack, variant, tmp, f"dimm-{slots}", [
-            "-machine", "pc-i440fx-10.2", "-m", "1G,slots=4,maxmem=600G",
+            "-machine", "pc-i440fx-10.2", "-m", "1G,slots=4,maxmem=300G",
             "-cpu", "qemu64,kvmclock=off,host-phys-bits=on", "-S"],
                        KVMSHIM_SLOTS=slots)
         qemu.vm.cmd("object-add", qom_type="memory-backend-ram", id="m",

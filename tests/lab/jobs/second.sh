@@ -16,5 +16,8 @@ for accel in kvm tcg; do
     check "second: KVM is refused before $accel" \
         grep -q 'exit-clustering=on is not possible' /t/second
     check "second: $accel comes up in its place" [ $status = 0 ]
-    [ $status = 0 ] || { echo "status $status"; tail -n 3 /t/second; } | quote
+    [ $status = 0 ] || {
+        echo "status $status"
+        tail -n 3 /t/second
+    } | quote
 done
