@@ -95,6 +95,11 @@ END
     run -1 --separate-stderr ci/check --only lint --only checkpatch
     says 'failed: checkpatch: ci/checkpatch.py: error: it is wrong'
     says '1 passed, 1 failed, 0 skipped'
+    # not how far it came, whatever the patch is called
+    becomes ci/checkpatch.py 'echo "error: it is wrong"' \
+        'echo "checkpatch.py: [2/3] topic/0002-test-failures.patch"' 'exit 1'
+    run -1 ci/check --only checkpatch
+    says 'failed: checkpatch: ci/checkpatch.py: error: it is wrong'
 }
 
 @test "what a case that failed has said is reported with it" {
