@@ -127,6 +127,11 @@ complain() { # MESSAGE
 }
 
 as_root apt-get -q update >"$log" 2>&1 || complain 'apt-get update failed'
+# Of a run that was interrupted; apt-get would refuse to go on.
+if [ -n "$(dpkg --audit 2>/dev/null)" ]; then
+    as_root env DEBIAN_FRONTEND=noninteractive dpkg --configure -a >>"$log" 2>&1 ||
+        complain 'dpkg could not configure what another run has left unpacked'
+fi
 if [ -n "$meson" ] && meson_is_in_release; then
     lack+=(meson)
     meson=

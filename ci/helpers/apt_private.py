@@ -11,7 +11,6 @@ Exit status: that of the command; 77 if the archive isn't reached, or doesn't
 have what is to be fetched; 1 if it can't be prepared, 2 for wrong use.
 """
 import argparse
-import fcntl
 import os
 import pathlib
 import re
@@ -19,7 +18,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from lib.tool import Parser, Wrong, run_main  # noqa: E402
+from lib.tool import Parser, Wrong, run_main, turn  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = """examples:
@@ -29,10 +28,15 @@ EXAMPLES = """examples:
 """
 
 
-# What apt says if the network or the archive is at fault.  Others are a full
-# disk, a file that can't be written, a package that nobody has.
+# What apt says if something could not be fetched ...
 UNREACHED = re.compile(r"^(?:Err:|[EW]: (?:Failed to fetch|Unable to fetch))",
                        re.M)
+# ... and if neither the network nor the archive is at fault, but this host: its
+# disk, the rights of a folder, a key that it doesn't have
+AT_FAULT = re.compile(
+    r"No space left|Disk quota|Read-only file system|Permission denied|"
+    r"Input/output error|GPG error|NO_PUBKEY|EXPKEYSIG|public key|"
+    r"couldn't be verified|not signed|signatures? w(?:as|ere) invalid")
 NOT_REACHED = 77
 
 
@@ -104,6 +108,11 @@ def run(args):
     return done.returncode, done.stdout, done.stderr
 
 
+def unreached(said):
+    """Whether the network or the archive is at fault."""
+    return UNREACHED.search(said) and not AT_FAULT.search(said)
+
+
 def prepare(state, kind, suite):
     """Make the private state and return the options that select it."""
     for sub in ("lists/partial", "cache/archives/partial"):
@@ -130,8 +139,7 @@ def main():
     opts = parser.parse_args()
     state = ROOT / "build" / "apt" / f"{opts.kind}-{opts.suite}"
     state.mkdir(parents=True, exist_ok=True)
-    with (state / "lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with turn(state / "lock", f"another run of apt with {opts.suite}"):
         return with_lock(state, opts)
 
 
@@ -145,8 +153,8 @@ def with_lock(state, opts):
     if status or re.search(r"^(Err:|E:)", out + err, re.M):
         reason = [line for line in (out + err).splitlines()
                   if re.match(r"[EW]:|Err:", line)] or ["apt-get failed"]
-        if not UNREACHED.search(out + err):
-            raise Wrong(f"apt's lists of {opts.suite} are not to be had: "
+        if not unreached(out + err):
+            raise Wrong(f"apt's lists of {opts.suite} cannot be read: "
                         + reason[0])
         print(f"apt_private.py: error: suite {opts.suite} is not reached "
               f"({reason[0]}): check the network", file=sys.stderr)
@@ -154,7 +162,7 @@ def with_lock(state, opts):
     status, out, err = run([opts.command, *select, *opts.args])
     print(out, end="")
     print(err, end="", file=sys.stderr)
-    return NOT_REACHED if status and UNREACHED.search(out + err) else status
+    return NOT_REACHED if status and unreached(out + err) else status
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Where ci/lab's jobs run: in a guest with a KVM of its own, or on this host.
 """
-import fcntl
 import os
 import pathlib
 import shutil
@@ -14,7 +13,7 @@ from itertools import zip_longest
 from lib.lab_images import (CLOUD, FIRMWARE_FROM, LAB, SOURCE, Archive,
                             bochs_cd, bochs_plugins, extract, guest, l1_root,
                             metal_root, package, qemu_root, vmlinux, vmlinuz)
-from lib.tool import Skip, Wrong, binary, no_kvm, note
+from lib.tool import Skip, Wrong, binary, no_kvm, note, turn
 
 RESULTS = LAB / "results"
 # The console's lines that are of the job
@@ -207,8 +206,8 @@ class Boot:
     def run(self):
         """run_alone(), when no other lab runs the same job here."""
         RESULTS.mkdir(parents=True, exist_ok=True)
-        with (RESULTS / f"{self.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with turn(RESULTS / f"{self.name}.lock",
+                  f"another lab's {self.name}"):
             lines, why = self.run_alone()
             if self.job.twice and not why and self.opts.icount:
                 lines, why = self.run_again(lines)
@@ -363,17 +362,10 @@ def no_metal():
     """A host whose KVM makes machines, and namespaces to run jobs in."""
     if no_kvm():
         return f"--metal: {no_kvm()}"
-    with open("/dev/kvm", "rb", buffering=0) as kvm:
-        try:
-            if fcntl.ioctl(kvm, 0xae00) != 12:      # KVM_GET_API_VERSION
-                return "--metal: /dev/kvm is no KVM"
-            os.close(fcntl.ioctl(kvm, 0xae01))      # KVM_CREATE_VM
-        except OSError as err:
-            return f"--metal: /dev/kvm makes no machine: {err.strerror}"
     done = subprocess.run([*NAMESPACE, "true"], capture_output=True,
                           text=True, check=False)
     if done.returncode:
-        return f"--metal: no namespaces to be had: {done.stderr.strip()}"
+        return f"--metal: namespaces are not available: {done.stderr.strip()}"
     return None
 
 

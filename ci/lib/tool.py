@@ -3,7 +3,9 @@ import argparse
 import contextlib
 import csv
 import ctypes
+import errno
 import fcntl
+import functools
 import math
 import os
 import pathlib
@@ -13,6 +15,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 from lib.series import BUILD
@@ -30,6 +33,8 @@ class Skip(Exception):
 FAILURES = (Wrong, OSError, subprocess.SubprocessError)
 # Seconds for a program to end what it has started
 GRACE = 10
+# Seconds after which it's said what is waited for
+SILENCE = 5
 # Seconds in which a guest comes to whatever it comes to, on any host that
 # isn't broken: busy with more than this, slow, or itself a guest.
 PATIENCE = 600
@@ -82,6 +87,19 @@ def sole_writer():
             raise Wrong("another run works in build/: wait for it to end"
                         ) from None
         os.environ["THRIFT_LOCKED"] = "1"
+        yield
+
+
+@contextlib.contextmanager
+def turn(path, what):
+    """With a lock, which is waited for; who waits long says for what."""
+    with path.open("w", encoding="utf-8") as file:
+        said = threading.Timer(SILENCE, note, [f"waiting for {what}"])
+        said.start()
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        finally:
+            said.cancel()
         yield
 
 
@@ -171,14 +189,61 @@ def no_guest(name):
         "no guest: run tests/guests/make.sh"
 
 
+@functools.cache
+def kvm_trouble(path="/dev/kvm"):
+    """Why it makes no machines, or None: a file that can be opened, such as a
+    container's, may be no KVM, or one that refuses."""
+    try:
+        with open(path, "r+b", buffering=0) as kvm:
+            if fcntl.ioctl(kvm, 0xae00) != 12:          # KVM_GET_API_VERSION
+                return f"{path} is no KVM"
+            os.close(fcntl.ioctl(kvm, 0xae01))          # KVM_CREATE_VM
+    except OSError as err:
+        if err.errno == errno.ENOTTY:
+            return f"{path} is no KVM"
+        return f"{path}: {err.strerror}"
+    return None
+
+
 def kvm_usable():
-    """Whether QEMU can open /dev/kvm."""
-    return os.access("/dev/kvm", os.R_OK | os.W_OK)
+    """Whether QEMU can run guests with KVM."""
+    return not kvm_trouble()
 
 
 def no_kvm():
     """A KVM that can be used."""
-    return None if kvm_usable() else "no /dev/kvm that can be used"
+    return f"no /dev/kvm that can be used ({kvm_trouble()})" \
+        if kvm_trouble() else None
+
+
+@functools.cache
+def no_dirty_ring(entries=4096):
+    """A KVM with dirty rings of so many entries."""
+    if kvm_trouble():
+        return no_kvm()
+    with open("/dev/kvm", "r+b", buffering=0) as kvm:
+        # KVM_CHECK_EXTENSION of KVM_CAP_DIRTY_LOG_RING: its bytes
+        most = fcntl.ioctl(kvm, 0xae03, 192) // 16
+    return None if most >= entries else \
+        f"KVM's dirty rings have {most} entries at most, not {entries}" \
+        if most else "this KVM has no dirty ring"
+
+
+@functools.cache
+def no_userfaultfd():
+    """What postcopy and background snapshots wait for pages with."""
+    flags = os.O_CLOEXEC
+    try:
+        with open("/dev/userfaultfd", "r+b", buffering=0) as device:
+            os.close(fcntl.ioctl(device, 0xaa00, flags))  # USERFAULTFD_IOC_NEW
+    except OSError:
+        # By the system call, as QEMU does it
+        libc = ctypes.CDLL(None, use_errno=True)
+        file = libc.syscall(323, flags)
+        if file < 0:
+            return f"no userfaultfd: {os.strerror(ctypes.get_errno())}"
+        os.close(file)
+    return None
 
 
 def no_program(program, package=None):

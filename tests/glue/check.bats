@@ -272,6 +272,136 @@ skipped: unit test qemu:unit / test-c: no reason given
     same "$(wc -l <"$STEPS")" 2
 }
 
+# with_check: a program in Python, from stdin, that has ci/check as check
+with_check() {
+    /usr/bin/python3 <(
+        cat <<'END'
+import pathlib
+import subprocess
+import sys
+from importlib import machinery, util
+
+sys.path.insert(0, "ci")
+loader = machinery.SourceFileLoader("check", "ci/check")
+check = util.module_from_spec(util.spec_from_loader("check", loader))
+loader.exec_module(check)
+END
+        cat
+    ) "$@" 3>&-
+}
+
+@test "a program that takes too long behind a case that failed is told of, too" {
+    run -0 with_check <<'END'
+run = check.Run("hosts", None, check.Processes())
+run.tap_result("a", 124, "1..2\nnot ok 1 - x\n\ntimed out after 5 s\n")
+print(*run.tally.failures, sep="\n")
+# What is red because of a case is told once
+run = check.Run("hosts", None, check.Processes())
+run.tap_result("a", 1, "1..2\nnot ok 1 - x\nok 2 - y\n")
+print(run.tally.failures)
+END
+    same "$output" "hosts: a: x
+hosts: a: timed out after 5 s
+['hosts: a: x']"
+}
+
+@test "a stage that ends its thread, or all, is a failure, and all others are reported" {
+    becomes ci/package.sh 'echo error: no space' 'exit 1'
+    for how in docs package; do
+        run -1 --separate-stderr with_check --only lint --only docs --only package <<END
+check.STAGES["$how"] = lambda run: sys.exit(0)
+check.run_main(check.main)
+END
+        says "failed: $how: SystemExit: 0"
+        says 'failed'
+        [[ ${lines[-1]} == *' passed, '*' failed, 0 skipped' ]]
+        [[ $stderr == *$'\nlint '* ]]
+    done
+}
+
+@test "an interrupt leaves no half of a package installed" {
+    # As root, whoever this is
+    sed -i '/^def stage_package/,/^def /s/os.geteuid()/0/' ci/check
+    becomes ci/package.sh 'echo /none.deb'
+    stub dpkg <<END
+#!/bin/sh
+case \$1 in
+-s) exit 1 ;;
+-i) echo \$\$ >>$STEPS; exec sleep 600 ;;
+*) echo "\$@" >>$BATS_TEST_TMPDIR/dpkg ;;
+esac
+END
+    N=1 interrupted --only package
+    all_end
+    same "$(cat "$BATS_TEST_TMPDIR/dpkg")" '--purge --force-remove-reinstreq qemu-thrift'
+}
+
+@test "KVM is one that makes machines, not a file that can be opened" {
+    run -0 with_check <<'END'
+from lib import tool
+print(tool.kvm_trouble("/dev/null"))
+print(tool.kvm_trouble("/none"))
+END
+    same "${lines[0]}" '/dev/null is no KVM'
+    same "${lines[1]}" '/none: No such file or directory'
+}
+
+@test "/dev/kvm is hidden with and without root, or the cases are skipped" {
+    [ -w /dev/kvm ] || skip 'no usable /dev/kvm'
+    run -0 with_check <<'END'
+def number(args):
+    done = subprocess.run([*args, "stat", "-c", "%t:%T", "/dev/kvm"], text=True,
+                          check=False, stdout=subprocess.PIPE)
+    return done.stdout.strip()
+
+run = check.Run("migration", None, check.Processes())
+for user in 0, 1000:
+    check.os.geteuid = lambda: user
+    check.hide_kvm.cache_clear()
+    jobs = check.without_kvm(run, "x", [("a", [], {})])
+    if not jobs:
+        print("skip", *run.tally.skips)
+        sys.exit()
+    assert number(jobs[0][1]) == "1:3", jobs
+check.hide_kvm.cache_clear()
+check.HIDE_KVM[-2] = "exit 1"
+assert check.without_kvm(run, "b", [("a", [], {})]) == []
+assert list(run.tally.skips.values()) == [["b"]], run.tally.skips
+END
+    [[ $output != skip* ]] || skip "$output"
+}
+
+@test "migration: cases that this host doesn't have are skipped with a reason" {
+    mkdir -p build/patched/tests/qtest
+    becomes build/patched/tests/qtest/migration-test \
+        'case "$*" in *" -l") echo /x86_64/migration/a; echo /x86_64/migration/untouched/sync/a; exit ;; esac' \
+        'echo "$*" >>'"$STEPS" 'echo 1..1; echo ok 1 - a'
+    cat >cut <<'END'
+check.UNTOUCHED_FULL = ("way/postcopy/recover", "snapshot/background", "sync")
+check.UNTOUCHED_KVM = ("guest/kvm-dirty-ring/small-pages",)
+check.MIGRATION_FULL = ("background-snapshot/stopped",)
+check.MIGRATION_KVM = ("postcopy/plain",)
+check.hide_kvm = lambda: []
+check.MIGRATION_NEEDS = [(pattern, lambda why=why: why) for (pattern, _), why in
+                         zip(check.MIGRATION_NEEDS, (USERFAULTFD, "no dirty ring"))]
+check.kvm_usable = lambda: True
+check.huge_pages = check.swap_space = lambda size: check.contextlib.nullcontext()
+check.run_main(check.main)
+END
+    run -0 --separate-stderr with_check --only migration <<<"USERFAULTFD = 'no userfaultfd'
+$(cat cut)"
+    says 'skipped: migration, background-snapshot/stopped and 3 more: no userfaultfd'
+    says 'skipped: untouched memory, guest/kvm-dirty-ring/small-pages: no dirty ring'
+    says '3 passed, 0 failed, 5 skipped'
+    never_says 'ran no test'
+    # But one that has been renamed is run, which fails.
+    : >"$STEPS"
+    run --separate-stderr with_check --only migration <<<"USERFAULTFD = None
+$(cat cut)"
+    grep -q way/postcopy/recover "$STEPS"
+    says '7 passed, 0 failed, 1 skipped'
+}
+
 @test "what doesn't end is killed" {
     sed -i 's/^GRACE = 10$/GRACE = 1/' ci/lib/tool.py
     becomes ci/docs.sh "trap '' TERM" "echo \$\$ >>$STEPS" 'while :; do sleep 0.2; done'

@@ -40,6 +40,23 @@ fake_apt() {
     grep -qE '^-q -y .*install --no-install-recommends lack-one$' "$BATS_TEST_TMPDIR/apt-calls"
 }
 
+@test "deps.sh: what an interrupted run has left is configured first" {
+    fake_apt git have-one
+    printf '#!/bin/sh\necho 0\n' | stub id
+    stub dpkg <<END
+#!/bin/sh
+case \$1 in
+--audit) echo 'The following packages have been unpacked but not yet configured.' ;;
+--configure) echo "\$@" >>'$BATS_TEST_TMPDIR/apt-calls' ;;
+*) exec /usr/bin/dpkg "\$@" ;;
+esac
+END
+    run ci/deps.sh --profile lean
+    same "$(sed 's/ .* / /' "$BATS_TEST_TMPDIR/apt-calls" | sed -n 1,3p)" '-q update
+--configure -a
+-q lack-one'
+}
+
 @test "deps.sh: what apt complains of is shown" {
     fake_apt git
     printf '#!/bin/sh\necho 0\n' | stub id
@@ -230,8 +247,47 @@ END
     says '404'
     apt update 100 'E: Could not open lock file /lists/lock - open (13: Permission denied)'
     run -1 ci/helpers/apt_private.py deb trixie apt-get download x
-    one_line "apt's lists of trixie are not to be had: E: Could not open lock file"
+    one_line "apt's lists of trixie cannot be read: E: Could not open lock file"
     apt download 100 'E: Unable to locate package x'
     run -100 ci/helpers/apt_private.py deb trixie apt-get download x
     says 'Unable to locate'
+}
+
+@test "apt_private.py: a full disk and a key that is missing are not the network's fault" {
+    local what
+    for what in 'E: Failed to fetch http://a.example/x  Error writing to file - write (28: No space left on device)' \
+        'W: Failed to fetch http://a.example/x  Could not open file /x - open (30: Read-only file system)' \
+        'Err:1 http://a.example trixie InRelease: signatures could not be verified: NO_PUBKEY 6ED0E7B82643E131' \
+        "E: Failed to fetch http://a.example/InRelease  The following signatures couldn't be verified because the public key is not available"; do
+        stub apt-get <<END
+#!/bin/sh
+echo "$what"
+exit 100
+END
+        run -1 ci/helpers/apt_private.py deb trixie apt-get download x
+        one_line "apt's lists of trixie cannot be read: $what"
+        # and when the lists could be read
+        stub apt-get <<END
+#!/bin/sh
+case \$* in *" update") exit 0 ;; esac
+echo "$what" >&2
+exit 100
+END
+        run -100 ci/helpers/apt_private.py deb trixie apt-get download x
+        says "$what"
+    done
+}
+
+@test "apt_private.py: one that waits for its turn says so" {
+    sed -i 's/^SILENCE = 5$/SILENCE = 0.1/' ci/lib/tool.py
+    mkdir -p build/apt/deb-trixie
+    exec 7>build/apt/deb-trixie/lock
+    flock 7
+    ci/helpers/apt_private.py deb trixie sources >/dev/null 2>"$BATS_TEST_TMPDIR/err" 3>&- 7>&- &
+    eventually grep -q 'waiting for another run of apt with trixie' "$BATS_TEST_TMPDIR/err"
+    exec 7>&-
+    wait
+    # Who need not wait says nothing.
+    run -0 ci/helpers/apt_private.py deb trixie sources
+    never_says waiting
 }

@@ -73,3 +73,58 @@ waits_or_makes() {
     wait $pid
     same "$(cat "$MADE")" ''
 }
+
+@test "guests: a run that waits for another one says so" {
+    sed -i 's/flock -w 5/flock -w 0.1/' tests/guests/make.sh
+    exec 7>build/guests/.lock
+    flock 7
+    tests/guests/make.sh 2>"$BATS_TEST_TMPDIR/err" 3>&- 7>&- &
+    pid=$!
+    eventually grep -qs 'waiting for another run of make.sh' "$BATS_TEST_TMPDIR/err"
+    exec 7>&-
+    wait $pid
+}
+
+@test "exercise: what QEMU can't do is skipped, and nothing else" {
+    run -0 env PYTHONPATH=tests/guests /usr/bin/python3 - <<'END'
+import types
+import exercise
+
+for said in ("Background-snapshot is not supported by host kernel",
+             "Parameter 'capability' does not accept value 'x'",
+             "Background-snapshot is not compatible with multifd",
+             "Disconnected"):
+    def cmd(*_, **__):
+        raise RuntimeError(said)
+    guest = types.SimpleNamespace(vm=types.SimpleNamespace(cmd=cmd))
+    try:
+        exercise.capability(guest, "x")
+    except Exception as err:
+        print(type(err).__name__)
+END
+    same "$output" 'Skip
+Skip
+RuntimeError
+RuntimeError'
+}
+
+@test "kvmlog: a round that doesn't begin is told of" {
+    run -0 timeout 60 env PYTHONPATH=tests/guests /usr/bin/python3 - <<'END'
+import threading
+import types
+import kvmlog
+
+kvmlog.PATIENCE = 0.2
+kvmlog.wait_writes = lambda *_: None
+relay = object.__new__(kvmlog.Relay)
+relay.allowed, relay.changed = 0, threading.Condition()
+relay.source = types.SimpleNamespace(
+    status=lambda: "active",
+    vm=types.SimpleNamespace(cmd=lambda _: {"ram": {"dirty-sync-count": 3}}))
+try:
+    relay.next_round()
+except kvmlog.Wrong as wrong:
+    print(wrong)
+END
+    same "$output" "round 4 does not begin: {'ram': {'dirty-sync-count': 3}}"
+}

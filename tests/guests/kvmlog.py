@@ -120,11 +120,17 @@ class Relay:
         # Longer than that, as it may have been in a round's sync
         for _ in range(2):
             wait_writes(self.source, 1)
-        while syncs(self.source) < wanted:
+        def begun():
+            if syncs(self.source) >= wanted:
+                return True
             with self.changed:
                 gone = self.changed.wait_for(lambda: not self.allowed, 0.05)
             if gone:
                 self.let(STEP)
+            return False
+
+        wait_until(begun, PATIENCE, lambda: f"round {wanted} does not begin: "
+                   f"{self.source.vm.cmd('query-migrate')}", 0)
 
     def run(self):
         """The thread."""

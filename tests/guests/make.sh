@@ -29,7 +29,10 @@ mkdir -p "$out"
 # Tests of two stages may want the guests at once, so one waits.
 need_cmd flock util-linux
 exec 8>"$out/.lock"
-flock 8
+flock -w 5 8 || {
+    note 'waiting for another run of make.sh'
+    flock 8
+}
 # Of a run that was interrupted
 rm -rf "$out"/tmp.*
 
