@@ -112,7 +112,7 @@ compile() {
         "$ROOT/tests/hosts/hostshim.c" -lpthread -lm
 }
 
-# lacks HOST: what can't be had, or nothing
+# lacks HOST: what is missing for it, or nothing
 lacks() {
     case $1 in
     ilp32) echo 'int main(void) { return 0; }' |

@@ -18,9 +18,9 @@ Nothing is installed.  The program
   build/peer-SUITE/qemu-system-x86_64
 starts that QEMU with these libraries and this firmware; the process keeps its
 id, and paths are the host's.  The packages have to be in that suite, all of
-them: bookworm-backports is none that can be had.
+them: bookworm-backports lacks some.
 What is there is not fetched again.  Prints each program and its version.
-Exit status: 0 all are there, 1 one could not be had, 2 wrong use.
+Exit status: 0 all are there, 1 one is not available, 2 wrong use.
 EOF
 }
 
@@ -80,7 +80,7 @@ fetch() { # SUITE
     [ $status != 77 ] ||
         die "Debian's QEMU of $suite was not reached: $(grep -m1 -E '^E:|error:' "$work/log")"
     [ $status = 0 ] ||
-        die "Debian's QEMU of $suite was not got: $(grep -m1 -E '^E:|error:' "$work/log")"
+        die "Debian's QEMU of $suite could not be fetched: $(grep -m1 -E '^E:|error:' "$work/log")"
     for deb in "$work"/debs/*.deb; do
         dpkg-deb -x "$deb" "$work/new/root" 2>>"$work/log" ||
             die "$(basename "$deb") could not be unpacked: is the disk full?"

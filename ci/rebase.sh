@@ -112,7 +112,7 @@ target_commit() {
         mkdir "$work/deb"
         (cd "$work/deb" && "$ROOT/ci/helpers/apt_private.py" deb-src "$debian" \
             apt-get -q source --download-only "qemu/$debian") >"$work/log" 2>&1 ||
-            die "Debian's source of $debian was not got: $(grep -m1 -E '^E:|error:' "$work/log")"
+            die "Debian's source of $debian could not be fetched: $(grep -m1 -E '^E:|error:' "$work/log")"
         tarball=$(echo "$work"/deb/qemu_*.orig.tar.xz)
     fi
     if [ -n "$tarball" ]; then

@@ -31,8 +31,8 @@ EXAMPLES = """examples:
 # What apt says if something could not be fetched ...
 UNREACHED = re.compile(r"^(?:Err:|[EW]: (?:Failed to fetch|Unable to fetch))",
                        re.M)
-# ... and if neither the network nor the archive is at fault, but this host: its
-# disk, the rights of a folder, a key that it doesn't have
+# ... and if neither the network nor the archive is at fault, but this host:
+# its disk, the rights of a folder, a key that it doesn't have
 AT_FAULT = re.compile(
     r"No space left|Disk quota|Read-only file system|Permission denied|"
     r"Input/output error|GPG error|NO_PUBKEY|EXPKEYSIG|public key|"

@@ -13,7 +13,7 @@ import re
 import statistics
 
 from lib.series import BUILD, ROOT
-from lib.tool import binary, no_kvm, peers
+from lib.tool import binary, no_dirty_ring, no_kvm, peers
 
 PATCHED = BUILD / "patched"
 QEMU = {name: str(binary(name)) for name in ("pristine", "patched")}
@@ -166,7 +166,9 @@ def csv_lines(text, first):
 
 def sync_cost(*args):
     """Its command, with all accelerators there are."""
-    kvm = [] if no_kvm() else ["--accel", "kvm", "--accel", "kvm-ring"]
+    kvm = [] if no_kvm() else ["--accel", "kvm"]
+    if not no_dirty_ring():
+        kvm += ["--accel", "kvm-ring"]
     return [str(ROOT / "tests/bench/sync_cost.py"), *args, "--accel", "tcg",
             *kvm, "--csv", "/dev/stdout"]
 
@@ -321,10 +323,10 @@ class Writing(Experiment):
             bench += ["--variant", name]
         kvm = [] if no_kvm() else ["--accel", "kvm"]
         yield [*bench, "--accel", "tcg", *kvm,
-               *(["--accel", "kvm-ring"] if kvm else [])]
+               *([] if no_dirty_ring() else ["--accel", "kvm-ring"])]
         if kvm:
             yield [*bench, *kvm, "--with", "display", "--with", "vhost"]
-        if kvm and full:
+        if full and not no_dirty_ring():
             yield [*bench, *kvm, "--accel", "kvm-ring", "--size", "248",
                    "--rate", "25", "--rate", "100", "--rate", "400"]
 

@@ -91,7 +91,7 @@ def apt(suite, *args, cwd=ROOT):
     if done.returncode:
         # 77: the network or the archive is at fault
         raise (Skip if done.returncode == 77 else Wrong)(
-            f"Debian's packages of {suite} can't be had: "
+            f"Debian's packages of {suite} are not available: "
             f"{done.stdout.strip()[-200:]}")
     return done.stdout
 

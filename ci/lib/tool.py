@@ -26,7 +26,7 @@ class Wrong(Exception):
 
 
 class Skip(Exception):
-    """This can't be had here."""
+    """This host or this build lacks something for it."""
 
 
 # What a tool says in one line
@@ -35,6 +35,9 @@ FAILURES = (Wrong, OSError, subprocess.SubprocessError)
 GRACE = 10
 # Seconds after which it's said what is waited for
 SILENCE = 5
+# Entries of a dirty ring, the most that KVM has.  A ring that never gets full:
+# some nested KVM (kvm_pvm) loses entries when it does, with any QEMU.
+RING = 65536
 # Seconds in which a guest comes to whatever it comes to, on any host that
 # isn't broken: busy with more than this, slow, or itself a guest.
 PATIENCE = 600
@@ -217,7 +220,7 @@ def no_kvm():
 
 
 @functools.cache
-def no_dirty_ring(entries=4096):
+def no_dirty_ring(entries=RING):
     """A KVM with dirty rings of so many entries."""
     if kvm_trouble():
         return no_kvm()
@@ -227,6 +230,26 @@ def no_dirty_ring(entries=4096):
     return None if most >= entries else \
         f"KVM's dirty rings have {most} entries at most, not {entries}" \
         if most else "this KVM has no dirty ring"
+
+
+def no_address_bits(wanted):
+    """A host with so many bits of physical addresses, as a guest gets them."""
+    text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    found = re.search(r"^address sizes\s*: (\d+) bits physical", text, re.M)
+    bits = int(found[1]) if found else math.inf
+    return None if bits >= wanted else \
+        f"{bits} bits of physical addresses, not {wanted}"
+
+
+@functools.cache
+def no_tap():
+    """Tap devices in a network namespace of its own, with root or without."""
+    as_user = ["-r"] if os.geteuid() else []
+    done = subprocess.run(
+        ["unshare", *as_user, "-n", "sh", "-c", ": <>/dev/net/tun"],
+        check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL)
+    return "no tap device" if done.returncode else None
 
 
 @functools.cache

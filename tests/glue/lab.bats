@@ -303,7 +303,7 @@ teardown() { rm -f "$FIXTURES/stubs/unshare"; }
     chmod +x "$FIXTURES/stubs/unshare"
     run -2 ci/lab one --metal
     if [ -w /dev/kvm ]; then
-        one_line '--metal: no namespaces to be had: unshare: not allowed'
+        one_line '--metal: namespaces are not available: unshare: not allowed'
     else
         one_line '--metal: no /dev/kvm that can be used'
     fi
@@ -317,13 +317,13 @@ echo "E: Failed to fetch http://archive.example: no such host"
 exit 100'
     run -0 ci/lab --all --l0 ./l0
     says '1..0 # SKIP'
-    says "can't be had"
+    says 'are not available'
     # Whatever else apt says is no reason to skip
     stub apt-get <<<'#!/bin/sh
 echo "E: Write error - write (28: No space left on device)"
 exit 100'
     run -1 ci/lab --all --l0 ./l0
-    says "can't be had"
+    says 'are not available'
     says 'No space left'
     never_says SKIP
 }

@@ -150,6 +150,7 @@ clean() {
 }
 
 @test "mutants: a case that the built test doesn't have is named" {
+    host_lacks ''
     mutant two/renamed 'n += ctpopl(map.BIT_WORD(i).)' 'n += 2' \
         'Killed-by: unit test-ram --full -p /renamed'
     mkdir -p build/patched/tests/unit
@@ -176,9 +177,60 @@ END
     never_says 'has no case'
 }
 
+# host_lacks WHAT...: of what tests have cases for
+host_lacks() {
+    local list
+    list=$(printf "'%s', " "$@")
+    sed -i "/^def lacking/,/^\$/s/^    return .*/    return [${list#"'', "}]/" ci/mutants
+    grep -qF "return [${list#"'', "}]" ci/mutants
+}
+
+@test "mutants: a case that this host doesn't have is not judged, but for a wrong name" {
+    mutant one/absent 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' \
+        'Killed-by: unit test-ram -p /absent/1'
+    mutant one/typo 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' \
+        'Killed-by: unit test-ram -p /absent/tpyo'
+    host_lacks 'no KVM' 'no tap device'
+    run -1 ci/mutants --keep-going one/absent one/typo
+    says 'ok 1 - one/absent # SKIP not judged on this host: no case /absent/1 here: no KVM, no tap device'
+    says 'not ok 2 - one/typo: the test has no such case'
+    # Where nothing is missing it's a wrong name
+    host_lacks ''
+    run -1 ci/mutants one/absent
+    says 'not ok 1 - one/absent: the test has no such case'
+}
+
+@test "mutants: names of cases are looked at also where some are not there" {
+    mkdir -p build/patched/tests/qtest
+    printf '#!/bin/sh\n# /count/all /kvm/ring\necho /count/all\n' >build/patched/tests/qtest/ram-test
+    chmod +x build/patched/tests/qtest/ram-test
+    mutant two/here 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' \
+        'Killed-by: qtest ram-test -p /count/all'
+    mutant two/elsewhere 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' \
+        'Killed-by: qtest ram-test -p /kvm/ring'
+    host_lacks 'no KVM'
+    run ci/mutants --keep-going
+    says "# two/elsewhere: ram-test has no case /kvm/ring here: no KVM"
+    [[ ${lines[-1]} == 'ok '*' - the cases that mutants name exist' ]]
+    mutant two/typo 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' \
+        'Killed-by: qtest ram-test -p /kvm/rign'
+    run -1 ci/mutants --keep-going
+    says '# two/typo: ram-test has no case /kvm/rign'
+    [[ ${lines[-1]} == 'not ok '*' - the cases that mutants name exist' ]]
+    # A test all of whose cases need what isn't there
+    printf '#!/bin/sh\n# /count/all /kvm/ring\n' >build/patched/tests/qtest/ram-test
+    run -1 ci/mutants --keep-going
+    says "# two/here: ram-test has no case /count/all here: no KVM"
+    says '# two/typo: ram-test has no case /kvm/rign'
+    host_lacks ''
+    run -1 ci/mutants --keep-going
+    [[ $output == *$'# two/here: ram-test has no case /count/all\n'* ]]
+}
+
 @test "mutants: a test that is red, absent or skipped without the mutant" {
     mutant one/absent 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' \
         'Killed-by: unit test-ram -p /absent'
+    host_lacks ''
     run -1 ci/mutants one/absent
     says 'not ok 1 - one/absent: the test has no such case'
     SKIPS=1 run -0 ci/mutants one/count-all

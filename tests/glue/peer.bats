@@ -94,7 +94,7 @@ qemu-system-x86 1'
     ci/peer.sh trixie
     printf '#!/bin/sh\necho "E: no such suite"\nexit 100\n' >ci/helpers/apt_private.py
     run -1 ci/peer.sh --update trixie
-    one_error 'QEMU of trixie was not got: E: no such suite'
+    one_error 'QEMU of trixie could not be fetched: E: no such suite'
     # What ci/check skips
     printf '#!/bin/sh\necho "E: Failed to fetch it"\nexit 77\n' >ci/helpers/apt_private.py
     run -1 ci/peer.sh --update trixie

@@ -305,7 +305,7 @@ def reserved(pages):
     got = count("nr_hugepages") - before
     try:
         if got < pages:
-            raise Skip(f"{got} of {pages} huge pages of 2 MiB are to be had")
+            raise Skip(f"{got} of {pages} huge pages of 2 MiB are available")
         yield
     finally:
         # Others may have taken some, or given some back, meanwhile

@@ -46,7 +46,7 @@ fetch_kernel() {
     tmp=$(mktemp -d "$out/tmp.XXXXXX")
     said=$("$ROOT/ci/helpers/apt_private.py" deb "$suite" apt-cache depends \
         linux-image-cloud-amd64 2>&1) ||
-        die "Debian's cloud kernel is not to be had in $suite: $(last_error "$said")"
+        die "Debian's cloud kernel is not available in $suite: $(last_error "$said")"
     package=$(sed -n 's/^ *Depends: \(linux-image-[0-9].*-cloud-amd64\)$/\1/p' <<<"$said")
     [ -n "$package" ] || die "$suite has no linux-image-cloud-amd64"
     note "fetching $package"

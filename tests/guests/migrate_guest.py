@@ -36,7 +36,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
 from lib.series import BUILD  # noqa: E402
 from lib.tool import (  # noqa: E402
-    FAILURES, PATIENCE, Parser, Wrong, binary, command, comment, machine,
+    FAILURES, PATIENCE, RING, Parser, Wrong, binary, command, comment, machine,
     no_guest, no_qemu, run_main, verdict, wait_until, within)
 
 RAM_MIB = 192
@@ -51,10 +51,8 @@ EXAMPLES = """examples:
       --machine pc-q35-10.0 --network --device virtio-balloon-pci
 """
 MACHINES = {"linux": "pc-q35-10.2", "ramwriter": "pc-i440fx-10.2"}
-# A ring that never gets full: some nested KVM (kvm_pvm) loses entries when it
-# does, with any QEMU.
 ACCELS = {"tcg": "tcg", "kvm": "kvm",
-          "kvm-ring": "kvm,dirty-ring-size=65536"}
+          "kvm-ring": f"kvm,dirty-ring-size={RING}"}
 
 
 class Guest:
