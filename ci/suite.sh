@@ -111,6 +111,9 @@ make_system() {
         "$(sed -n 's/^URIs: //p' <<<"$sources")" >>"$log" 2>&1; then
         why=$(grep -m1 '^E:' "$log" || tail -n 1 "$log")
         rm -rf --one-file-system "$root"
+        # Neither the network nor what this host allows is at fault
+        ! grep -qE 'unknown key|Invalid Release signature|No space left' "$log" ||
+            die "debootstrap: $why (log: build/suite-$suite.log)"
         skip "debootstrap: $why (log: build/suite-$suite.log)"
     fi
     # No package starts a service.

@@ -336,6 +336,31 @@ END
     same "$(cat "$BATS_TEST_TMPDIR/dpkg")" '--purge --force-remove-reinstreq qemu-thrift'
 }
 
+@test "huge pages are set aside for all tests that run at once, or for none" {
+    run -0 with_check <<'END'
+class Pages:
+    def __init__(self, most):
+        self.now, self.most = 5, most
+
+    def read_text(self, **_):
+        return str(self.now)
+
+    def write_text(self, text, **_):
+        self.now = min(int(text), self.most)
+
+for most in 500, 100:
+    check.HUGE_PAGES = pages = Pages(most)
+    with check.huge_pages(384):
+        print(pages.now)
+    print(pages.now)
+END
+    same "$output" '389
+5
+check: 95 of 384 huge pages are available, so tests with such pages skip
+5
+5'
+}
+
 @test "KVM is one that makes machines, not a file that can be opened" {
     run -0 with_check <<'END'
 from lib import tool

@@ -102,6 +102,12 @@ END
     says 'skipped: debootstrap: E: Failed getting release file'
     # Half a system is not used.
     run -77 ci/suite.sh trixie
+    # A key that is missing is no reason to skip
+    printf '#!/bin/sh\necho "E: Release signed by unknown key"\nexit 1\n' | stub debootstrap
+    run -1 ci/suite.sh trixie
+    says 'error: debootstrap: E: Release signed by unknown key'
+    printf '#!/bin/sh\necho "E: Failed getting release file"\nexit 1\n' | stub debootstrap
+    run -77 ci/suite.sh trixie
     printf '#!/bin/sh\nexit 1\n' | stub unshare
     run -77 ci/suite.sh trixie
     says 'skipped: this host allows no chroot'
