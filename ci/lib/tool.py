@@ -246,7 +246,8 @@ def no_tap():
     """Tap devices in a network namespace of its own, with root or without."""
     as_user = ["-r"] if os.geteuid() else []
     done = subprocess.run(
-        ["unshare", *as_user, "-n", "sh", "-c", ": <>/dev/net/tun"],
+        ["unshare", *as_user, "-n", "sh", "-c",
+         "[ -c /dev/net/tun ] && : <>/dev/net/tun"],
         check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL)
     return "no tap device" if done.returncode else None
@@ -255,14 +256,17 @@ def no_tap():
 @functools.cache
 def no_userfaultfd():
     """What postcopy and background snapshots wait for pages with."""
-    flags = os.O_CLOEXEC
+    # As QEMU does it: by the device, or, if it can't be opened, by the call
     try:
         with open("/dev/userfaultfd", "r+b", buffering=0) as device:
-            os.close(fcntl.ioctl(device, 0xaa00, flags))  # USERFAULTFD_IOC_NEW
+            try:
+                # USERFAULTFD_IOC_NEW
+                os.close(fcntl.ioctl(device, 0xaa00, os.O_CLOEXEC))
+            except OSError as err:
+                return f"no userfaultfd: {err.strerror}"
     except OSError:
-        # By the system call, as QEMU does it
         libc = ctypes.CDLL(None, use_errno=True)
-        file = libc.syscall(323, flags)
+        file = libc.syscall(323, os.O_CLOEXEC)
         if file < 0:
             return f"no userfaultfd: {os.strerror(ctypes.get_errno())}"
         os.close(file)
