@@ -26,7 +26,8 @@ mkdir -p "$(dirname "$target")"
 cat >"$target" <<'EOT'
 #!/bin/sh
 echo run >>"$0.runs"
-case $* in *absent*) echo 1..0; exit 0 ;; esac
+case $* in *absent*) echo 1..0; exit 0 ;; *early*) echo 1..2; echo ok 1; exit 0 ;; esac
+echo 1..1
 if [ -n "$SKIPS" ]; then echo 'ok 1 # SKIP no such machine'; exit 0; fi
 runs=$(wc -l <"$0.runs")
 EOT
@@ -233,6 +234,11 @@ host_lacks() {
     host_lacks ''
     run -1 ci/mutants one/absent
     says 'not ok 1 - one/absent: the test has no such case'
+    # One that ends amid its cases would end there with any mutant.
+    mutant one/early 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' \
+        'Killed-by: unit test-ram -p /early'
+    run -1 ci/mutants one/early
+    says 'not ok 1 - one/early: without the mutant, too: 1 of 2 cases were not run'
     SKIPS=1 run -0 ci/mutants one/count-all
     says 'ok 1 - one/count-all # SKIP not judged on this host: no such machine'
     sed -i 's/n += ctpopl(map.BIT_WORD(i).)/n += 1/' build/src/migration/ram.c
@@ -250,7 +256,7 @@ host_lacks() {
     [ "$(sort -u build/mutants.d/obj/targets | paste -sd' ')" = \
         'qemu-system-x86_64 tests/qtest/ram-test' ]
 
-    printf '#!/bin/sh\necho "lab $*"\necho "ok 1"\n' >ci/lab
+    printf '#!/bin/sh\necho "lab $*"\necho 1..1\necho "ok 1"\n' >ci/lab
     chmod +x ci/lab
     mutant one/lab 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' 'Killed-by: lab post'
     run -1 ci/mutants one/lab
@@ -258,7 +264,7 @@ host_lacks() {
     grep -q "^lab --qemu $REPO/build/mutants.d/obj/qemu-system-x86_64 post\$" build/mutants.log
 
     stub bats <<<'#!/bin/sh
-echo "bats $*, $THRIFT_QEMU"; echo "perturb $MALLOC_PERTURB_."; echo "ok 1"'
+echo "bats $*, $THRIFT_QEMU"; echo "perturb $MALLOC_PERTURB_."; echo 1..1; echo "ok 1"'
     mutant one/glue 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' 'Killed-by: glue use'
     run -1 ci/mutants one/glue
     grep -q "^bats --tap tests/glue/use.bats, $REPO/build/mutants.d/obj/qemu-system-x86_64\$" \
@@ -270,6 +276,7 @@ echo "bats $*, $THRIFT_QEMU"; echo "perturb $MALLOC_PERTURB_."; echo "ok 1"'
 @test "mutants: before a glue test the guests are brought up to date" {
     mutant one/glue 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' 'Killed-by: glue use'
     stub bats <<<'#!/bin/sh
+echo 1..1
 echo "ok 1"'
     # Though there is one, of other sources
     mkdir -p tests/guests build/guests
