@@ -23,7 +23,8 @@ Stages of a sync, with the big lock held all the time: "log ioctls" is the time
 of the kernel for its log or ring, "logs" the rest of what it takes to have the
 logs of KVM and vhost in QEMU's dirty maps, "bitmap" from there to the
 migration's bitmap.  "clears" is the time of the kernel to clear its log, or to
-reset its ring, until the next sync.
+reset its ring, until the next sync; its CPU time is without what it waits for
+locks, or for a CPU.
 
 --with display has the display looked at 30 times a second; --with vhost a
 vhost-user device that dirties as many pages as the guest, of the same stretch.
@@ -352,10 +353,11 @@ def read_syncs(trace):
 
 
 def read_ioctls(path):
-    """(start, end, which) of each, in seconds."""
+    """(start, end, which, CPU time, pages) of each, in seconds."""
     lines = path.read_text(encoding="ascii") if path.exists() else ""
-    return [(float(end) - int(ns) / 1e9, float(end), what)
-            for end, ns, what in map(str.split, lines.splitlines())]
+    return [(float(end) - int(ns) / 1e9, float(end), what, int(cpu) / 1e9,
+             int(pages)) for end, ns, what, cpu, pages
+            in map(str.split, lines.splitlines())]
 
 
 def overlap(spans, others):
@@ -380,11 +382,11 @@ class Result:
         """Of each sync but the first, and of that alone."""
         for i, (start, collected, end, pages) in enumerate(syncs):
             first = "" if i else "first sync"
-            kernel = sum(to - begin for begin, to, _ in ioctls
+            kernel = sum(to - begin for begin, to, *_ in ioctls
                          if start <= to <= end)
             until = syncs[i + 1][0] if i + 1 < len(syncs) else 0
-            clears = [to - begin for begin, to, what in ioctls
-                      if what != "get" and end < to < until]
+            clears = [(to - begin, cpu, n) for begin, to, what, cpu, n
+                      in ioctls if what != "get" and end < to < until]
             self.add(first or "sync", (end - start) * 1e3, "ms")
             if first:
                 continue
@@ -394,8 +396,11 @@ class Result:
             self.add("pages dirty", pages, "pages")
             if until:
                 self.add("round", (until - start) * 1e3, "ms")
-                self.add("clears", sum(clears) * 1e3, "ms")
+                took, cpu, cleared = map(sum, zip(*clears or [(0, 0, 0)]))
+                self.add("clears", took * 1e3, "ms")
+                self.add("clears, CPU time", cpu * 1e3, "ms")
                 self.add("clears, number", len(clears), "")
+                self.add("clears, pages", cleared, "pages")
 
     def stands_still(self, when, before, after, waited, seconds, hertz):
         """Of all the time between two looks at the CPUs."""
@@ -446,7 +451,7 @@ def one_run(qemu, accel, rate, load, opts):
     for when, before, after, waited, seconds in seen:
         result.stands_still(when, before, after, waited, seconds, hertz)
     _, before, after, _, _ = seen[-1]
-    clears = [(start, end) for start, end, what in ioctls
+    clears = [(start, end) for start, end, what, *_ in ioctls
               if what != "get" and syncs[1][0] < end < syncs[-1][2]]
     for i, name in enumerate(("writer", "spinner")):
         gaps = [(time_0 + (at - length - tsc_0) / hertz,
