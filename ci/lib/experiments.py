@@ -220,7 +220,7 @@ class Sync(Experiment):
 class SyncSize(Experiment):
     """A dirty sync over RAM size and over dirty share, stage by stage."""
     name, title = "sync-size", "Dirty sync over RAM size"
-    minutes = (1, 20)
+    minutes = (2, 21)
     # What is timed of a sync: column, what the case's name has, and the plot's
     STAGES = (("us", "", "all"),
               ("qemu_us", ", without the kernel's part",
@@ -228,6 +228,7 @@ class SyncSize(Experiment):
               ("bitmap_us", ", migration's bitmap",
                "into migration's bitmap"))
     CASE = re.compile(r"^(\d+) GiB(?:, (\d+) MiB dirty)?, ([^,]+)$")
+    RUNNING = re.compile(r", 2 CPUs run(, without the kernel's part)?$")
 
     def commands(self, full):
         sizes, runs = ((4, 16, 64, 256, 1024, 4096), "5") if full else (
@@ -236,6 +237,12 @@ class SyncSize(Experiment):
         for size in sizes:
             yield sync_cost(*two, "--size", str(size), "--unplugged",
                             "--runs", runs)
+        if not no_kvm():
+            # One sync of each run counts
+            yield [str(ROOT / "tests/bench/sync_cost.py"), *two, "--size",
+                   "1024", "--unplugged", "--running", "--accel", "kvm",
+                   "--accel", "kvm-ring", "--runs", "15" if full else "5",
+                   "--csv", "/dev/stdout"]
         for dirty in (16, 64, 512, 4096) if full else ():
             yield sync_cost(*two, "--size", "16", "--dirty", str(dirty),
                             "--shape", "even", "--runs", "2", "--syncs", "4")
@@ -245,7 +252,8 @@ class SyncSize(Experiment):
         for row in csv_lines(text, "variant,accel,"):
             dirty = row["dirty_mib"]
             dirty = f", {dirty} MiB dirty" if dirty != "0" else ""
-            case = f"{int(row['size_kib']) >> 20} GiB{dirty}, {row['accel']}"
+            case = (f"{int(row['size_kib']) >> 20} GiB{dirty}, {row['accel']}"
+                    + ", 2 CPUs run" * (row["running"] == "1"))
             if row["skipped"]:
                 rows.append(skipped_row(case, row))
                 continue
@@ -267,13 +275,16 @@ class SyncSize(Experiment):
         return [(m[3], int(m[1]), int(m[2] or 0), m[0]) for m in found if m]
 
     def summary(self, rows):
-        """Of each accelerator, the largest size, and what was skipped."""
+        """Of each accelerator, the largest size, and one that runs; and what
+        was skipped.
+        """
         idle = [m for m in self.matches(rows) if not m[2]]
         largest = {accel: case for accel, _, _, case in
                    sorted(idle, key=lambda m: m[1]) if not skipped(rows, case)}
         return super().summary([
             row for row in rows if row["variant"] == "skipped"
-            or row["case"] in largest.values()])
+            or row["case"] in largest.values()
+            or self.RUNNING.search(row["case"])])
 
     def drawn(self, case):
         return False
@@ -314,7 +325,8 @@ class Writing(Experiment):
     # How long a CPU had no CPU of the host, how many pages were dirty, and so
     # on, is only in NAME.txt and NAME.csv
     TABLE = re.compile(r": (sync|first sync|clears|stores|(writer|spinner) "
-                       r"stands still(?! at most, (no|first)))(?!.*number)")
+                       r"stands still(?! at most, (no|first)))"
+                       r"(?!.*(number|, pages$))")
 
     def commands(self, full):
         bench = [str(ROOT / "tests/bench/writing_guest.py"), "--csv",

@@ -14,6 +14,11 @@ With --dirty, a guest (pagewriter.S) dirties so much between two syncs, each
 page once and at random places of at least half of its RAM; it is stopped while
 the sync is timed, as the end of a migration is.
 
+With --running, the guest (idler.S) is not paused: it has two CPUs, which run in
+circles and dirty nothing.  They need the host's CPUs as QEMU does.  Only the
+first sync and the one after it are timed, as the last one finds the guest
+stopped.
+
 With --unplugged, all RAM but 1 GiB is virtio-mem's and not plugged.  A sync is
 the same, but a migration skips it, so a guest of 4 TiB takes seconds instead
 of minutes.
@@ -50,13 +55,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 from lib.series import BUILD, ROOT  # noqa: E402
 from lib.tool import (  # noqa: E402
     Parser, Wrong, command, kvm_usable, machine, no_guest, no_qemu, note,
-    one_line, progress, run_main, spread, within, write_csv)
+    one_line, progress, run_main, spread, wait_until, within, write_csv)
 
 EXAMPLES = """examples:
   tests/bench/sync_cost.py                        16 GiB, TCG and KVM
   tests/bench/sync_cost.py --size 64 --runs 5     as in README
   tests/bench/sync_cost.py --size 1024 --shape even --accel kvm-ring
   tests/bench/sync_cost.py --size 4096 --unplugged --accel kvm
+  tests/bench/sync_cost.py --size 1024 --unplugged --running --accel kvm
   tests/bench/sync_cost.py --accel kvm --csv out.csv
   tests/bench/sync_cost.py --size 64 --dirty 1024 --accel kvm
   tests/bench/sync_cost.py --variant peer-trixie --variant patched
@@ -84,6 +90,8 @@ def parse_args():
     parser.add_argument("--dirty", type=int, default=0, metavar="MIB",
                         help="what the guest dirties between two syncs "
                              "(default: nothing)")
+    parser.add_argument("--running", action="store_true",
+                        help="the guest has two CPUs, which run")
     parser.add_argument("--unplugged", action="store_true",
                         help="all RAM but 1 GiB is virtio-mem's, not plugged")
     parser.add_argument("--syncs", type=within(1), default=5,
@@ -100,6 +108,10 @@ def parse_args():
             parser.error("--unplugged goes with 2 GiB and more, and neither "
                          "with --dirty nor with --shape odd")
         opts.shape = ["even"]
+    if opts.running:
+        if opts.dirty:
+            parser.error("--running does not go with --dirty")
+        parser.refuse(no_guest("idler"))
     if opts.dirty:
         if not 16 <= opts.dirty <= stretch(opts.size)[1] >> 8:
             parser.error("--dirty is 16 MiB at least, and at most "
@@ -177,6 +189,20 @@ def boot_sector(opts, tmp):
                         "wait=off", "-serial", "chardev:serial"]
 
 
+def idler(tmp):
+    """The guest that runs in circles."""
+    return ["-bios", str(BUILD / "guests/idler"), "-smp", "2", "-chardev",
+            f"file,id=out,path={tmp}/out", "-device",
+            "isa-debugcon,chardev=out"]
+
+
+def run_idler(vm, tmp):
+    """Until both of its CPUs run."""
+    vm.cmd("cont")
+    wait_until(lambda: pathlib.Path(tmp, "out").read_bytes() == b"rr", 60,
+               "the guest does not begin")
+
+
 def dirty_rounds(vm, opts, tmp):
     """A migration with a turn of the guest's in each round."""
     with socket.socket(socket.AF_UNIX) as serial:
@@ -241,11 +267,14 @@ def sync_times(qemu, accel, size_kib, library, opts):
                 "-trace", "savevm_state_setup",
                 "-trace", "global_dirty_changed",
                 "-D", str(log), "-msg", "timestamp=on",
-                *(boot_sector(opts, tmp) if opts.dirty else [])])
+                *(boot_sector(opts, tmp) if opts.dirty else []),
+                *(idler(tmp) if opts.running else [])])
         vm.launch()
         try:
             if opts.dirty:
                 dirty_rounds(vm, opts, tmp)
+            if opts.running:
+                run_idler(vm, tmp)
             vm.cmd("migrate-set-parameters", max_bandwidth=1 << 40,
                    downtime_limit=2000)
             if not opts.dirty:
@@ -262,6 +291,8 @@ def sync_times(qemu, accel, size_kib, library, opts):
                         f"guest wrote: {times}")
     if len(times) < 2:
         raise Wrong(f"{qemu}: only {len(times)} syncs were traced")
+    if opts.running:
+        del times[2:]
     return [time[:-1] for time in times]
 
 
@@ -332,6 +363,7 @@ def report(rows, skipped, opts):
                 and (r[5] == 0) == first]
 
     what = (f"a guest that dirtied {opts.dirty} MiB at random" if opts.dirty
+            else "a guest that runs in circles" if opts.running
             else "an idle guest")
     print(f"Dirty sync of {what}, {opts.size} GiB and "
           f"{opts.size} GiB - 8 KiB, {opts.runs} runs, ms: median (min-max), "
@@ -373,16 +405,16 @@ def main():
     rows, skipped = measure(opts)
     report(rows, skipped, opts)
     if opts.csv:
-        after = {variant: (opts.dirty, platform.release(), command(
-            [path, "--version"]).splitlines()[0])
-            for variant, path in opts.qemu.items()}
+        after = {variant: (opts.dirty, int(opts.running), platform.release(),
+                           command([path, "--version"]).splitlines()[0])
+                 for variant, path in opts.qemu.items()}
         rows = [(*row, *after[row[0]], "") for row in rows]
         rows += [(variant, accel, "", opts.size << 20,
                   *[""] * (2 + len(SHARES)), *after[variant], why)
                  for (accel, variant), why in skipped.items()]
         write_csv(opts.csv, ("variant", "accel", "guest", "size_kib", "run",
-                             "sync", *SHARES.values(), "dirty_mib", "kernel",
-                             "version", "skipped"), rows)
+                             "sync", *SHARES.values(), "dirty_mib", "running",
+                             "kernel", "version", "skipped"), rows)
     return 0
 
 

@@ -62,7 +62,13 @@ sync_measured() {
         '"4 GiB, kvm",pristine,8,ms' '"4 GiB, kvm",patched,4,ms' \
         '"512 GiB, kvm",skipped,,Cannot allocate memory' \
         '"16 GiB, 64 MiB dirty, kvm",pristine,5,ms' \
-        '"16 GiB, 64 MiB dirty, kvm",patched,5,ms'
+        '"16 GiB, 64 MiB dirty, kvm",patched,5,ms' \
+        '"512 GiB, kvm, 2 CPUs run",pristine,8,ms' \
+        '"512 GiB, kvm, 2 CPUs run",patched,4,ms' \
+        '"512 GiB, kvm, 2 CPUs run, without the kernel'"'"'s part",pristine,6,ms' \
+        '"512 GiB, kvm, 2 CPUs run, without the kernel'"'"'s part",patched,1,ms' \
+        '"512 GiB, kvm, 2 CPUs run, first",pristine,90,ms' \
+        '"512 GiB, kvm, 2 CPUs run, first",patched,9,ms'
     run -0 ci/bench --quick --table
     golden bench-sync-size.rst
 }
@@ -143,13 +149,13 @@ END
     touch build/peer-{sid,trixie}/qemu-system-x86_64
     cat >printed <<'END'
 some words
-variant,accel,guest,size_kib,run,sync,us,qemu_us,bitmap_us,dirty_mib,kernel,version,skipped
-pristine,tcg,even,67108864,0,0,9000,9000,1,0,6.18,v,
-pristine,tcg,even,67108864,0,1,3000,3000,1,0,6.18,v,
-peer-trixie,tcg,even,67108864,0,1,5000,5000,1,0,6.18,v,
-patched,tcg,even,67108864,0,1,500,500,1,0,6.18,v,
-peer-sid,tcg,,67108864,,,,,,0,6.18,v,it has no such thing
-pristine,kvm,,67108864,,,,,,0,6.18,v,no ring
+variant,accel,guest,size_kib,run,sync,us,qemu_us,bitmap_us,dirty_mib,running,kernel,version,skipped
+pristine,tcg,even,67108864,0,0,9000,9000,1,0,0,6.18,v,
+pristine,tcg,even,67108864,0,1,3000,3000,1,0,0,6.18,v,
+peer-trixie,tcg,even,67108864,0,1,5000,5000,1,0,0,6.18,v,
+patched,tcg,even,67108864,0,1,500,500,1,0,0,6.18,v,
+peer-sid,tcg,,67108864,,,,,,0,0,6.18,v,it has no such thing
+pristine,kvm,,67108864,,,,,,0,0,6.18,v,no ring
 END
     run -0 /usr/bin/python3 -c 'if True:
         import sys

@@ -9,12 +9,12 @@ usage() {
     cat <<'EOF'
 examples:
   tests/guests/make.sh     vmlinuz, modules, initramfs.gz, ramwriter,
-                           pagewriter, slowwriter, stallwriter, exitloops and
-                           kvmshim.so in build/guests
+                           pagewriter, slowwriter, stallwriter, idler,
+                           exitloops and kvmshim.so in build/guests
 
 The kernel is Debian's package linux-image-cloud-amd64, fetched with apt and
-unpacked, not installed.  The writers are boot sectors, exitloops and stallwriter
-are firmware, and kvmshim.so is loaded into a QEMU.
+unpacked, not installed.  The writers are boot sectors, exitloops, idler and
+stallwriter are firmware, and kvmshim.so is loaded into a QEMU.
 A second run does only what changed.
 Exit status: 0 all are there, 1 one could not be made, 2 wrong use.
 EOF
@@ -107,13 +107,15 @@ fi
 key=$(cat "$here"/init "$here"/*.[chS] "$here"/*.inc "$here/make.sh" "$out/kernel" | sha256sum)
 if [ "$(cat "$out/key" 2>/dev/null)" != "$key" ] || [ ! -f "$out/initramfs.gz" ] ||
     [ ! -f "$out/ramwriter" ] || [ ! -f "$out/pagewriter" ] || [ ! -f "$out/exitloops" ] ||
-    [ ! -f "$out/slowwriter" ] || [ ! -f "$out/stallwriter" ] || [ ! -f "$out/kvmshim.so" ]; then
+    [ ! -f "$out/slowwriter" ] || [ ! -f "$out/stallwriter" ] || [ ! -f "$out/idler" ] ||
+    [ ! -f "$out/kvmshim.so" ]; then
     make_initramfs
     # 16384 pages: 64 MiB
     make_image ramwriter 32 0x7c00 512 -DRAMWRITER_PAGES=16384
     make_image pagewriter 64 0x7c00 512
     make_image exitloops 64 0xf0000 65536
     make_image stallwriter 64 0xf0000 65536
+    make_image idler 64 0xf0000 65536
     # The same, a page each 2^21 ticks: about a millisecond
     make_image slowwriter 32 0x7c00 512 -DSLOWWRITER_PAGES=16384 -DSLOWWRITER_TICKS=21
     # A QEMU may have the old one loaded.
