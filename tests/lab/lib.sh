@@ -99,8 +99,8 @@ screen() {
         tr -d '\0' >"$1"
 }
 
-# start GUEST VARIANT ARGS...: in the background
-start() {
+# launch GUEST VARIANT ARGS...: in the background, stopped
+launch() {
     local accel=kvm
     GUEST=$1 VARIANT=$2
     D=/out/$1-$(echo "$2" | tr ',=' '--')
@@ -136,6 +136,11 @@ start() {
     ask /dev/null 'info status'
     READY=$(cpu_time)
     BEGAN=$(now)
+}
+
+# start GUEST VARIANT ARGS...: in the background, running
+start() {
+    launch "$@"
     mon cont
 }
 
