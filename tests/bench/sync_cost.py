@@ -14,8 +14,8 @@ With --dirty, a guest (pagewriter.S) dirties so much between two syncs, each
 page once and at random places of at least half of its RAM; it is stopped while
 the sync is timed, as the end of a migration is.
 
-With --running, the guest (idler.S) is not paused: it has two CPUs, which run in
-circles and dirty nothing.  They need the host's CPUs as QEMU does.  Only the
+With --running, the guest (idler.S) is not paused: it has two CPUs, which run
+in circles and dirty nothing. They need the host's CPUs as QEMU does. Only the
 first sync and the one after it are timed, as the last one finds the guest
 stopped.
 

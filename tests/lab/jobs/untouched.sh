@@ -84,7 +84,7 @@ compare() {
         say "# figure guest=untouched-$name variant=${way:-ours} stock=$stock ours=$ours"
         [ "$ICOUNT" = 1 ] || continue
         check "$name: takes at most $limit % of stock's instructions${way:+, with records} ($ours of $stock)" \
-            [ "$ours" -le $((stock / 100 * limit)) ]
+            [ $((ours * 100)) -le $((stock * limit)) ]
     done
 }
 
