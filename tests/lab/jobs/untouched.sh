@@ -1,6 +1,6 @@
 #!/bin/sh
 # What a migration costs whose memory is touched, in part or not at all
-# lab: second=pristine needs=untouched-pages
+# lab: long timeout=2400 second=pristine needs=untouched-pages
 # shellcheck shell=dash
 # SPDX-License-Identifier: GPL-2.0-or-later
 
