@@ -75,8 +75,7 @@ lock_build
 
 if [ ! -e "$dest/.git" ]; then
     mkdir -p "${dest%/src}"
-    git -C "$SRC" worktree prune
-    qgit -C "$SRC" worktree add -q --no-checkout --detach "$dest" "$base"
+    add_worktree --no-checkout "$dest" "$base"
     qgit -C "$dest" reset -q --hard
 fi
 gitdir=$(git -C "$dest" rev-parse --absolute-git-dir)

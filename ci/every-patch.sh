@@ -73,8 +73,7 @@ fi
 src=$BUILD/every.d/src obj=$BUILD/every.d/obj
 if [ ! -e "$src/.git" ]; then
     mkdir -p "${src%/src}"
-    git -C "$SRC" worktree prune
-    qgit -C "$SRC" worktree add -q --detach "$src" "$base"
+    add_worktree "$src" "$base"
 fi
 touch "$results"
 light=$(mktemp -d "$BUILD/every.XXXXXX")
@@ -98,7 +97,6 @@ done < <(series_topics)
 at_light() { # COMMIT
     [ "$(git -C "$light/tree" rev-parse HEAD 2>/dev/null)" != "$1" ] || return 0
     rm -rf "$light/tree"
-    git -C "$SRC" worktree prune
     light_worktree "$light/tree" "$1"
 }
 

@@ -140,7 +140,7 @@ start() {
     drop
     mkdir -p "$place"
     # A whole work tree: three-way merges want the files.
-    qgit -C "$SRC" worktree add -q --detach "$tree" "$target"
+    add_worktree "$tree" "$target"
     git -C "$SRC" update-ref "refs/thrift/rebase/$name" "$target"
     [ -z "$survey" ] || touch "$place/survey"
     list=$(if [ -n "$topic" ]; then topic_with_needs "$topic"; else series_topics; fi)

@@ -136,7 +136,10 @@ def main():
                         "ci/export.sh")
         shutil.rmtree(PLACE, ignore_errors=True)
         git("worktree", "prune")
-        git("worktree", "add", "-q", "--detach", str(PLACE), "queue")
+        # Of a run that was killed here it may be locked still, which prune
+        # leaves alone: two -f take it over.
+        git("worktree", "add", "-q", "-f", "-f", "--detach", str(PLACE),
+            "queue")
         try:
             wrong = check([n for n in names if not opts.topic
                            or n.startswith(opts.topic + "/")],

@@ -165,11 +165,19 @@ lock_build() {
     export THRIFT_LOCKED=1
 }
 
+# add_worktree [OPTION] DIR COMMIT: a work tree of build/src where none is.  One
+# that was killed while it was made is locked, which prune leaves alone and two
+# -f take over.
+add_worktree() {
+    git -C "$SRC" worktree prune
+    qgit -C "$SRC" worktree add -q -f -f --detach "$@"
+}
+
 # light_worktree DIR COMMIT: a work tree of build/src without files, but for the
 # attributes, which have a say in what a diff looks like.  git am brings in what
 # a patch touches, so this takes no time and no space.
 light_worktree() {
-    qgit -C "$SRC" worktree add -q --no-checkout --detach "$1" "$2"
+    add_worktree --no-checkout "$1" "$2"
     qgit -C "$1" sparse-checkout set --no-cone /.gitattributes
     qgit -C "$1" read-tree -mu HEAD
 }

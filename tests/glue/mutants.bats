@@ -81,6 +81,13 @@ clean() {
     run -0 ci/mutants tests/mutants/one/count-all.patch
 }
 
+@test "mutants: a run that was killed while it made its work tree is no obstacle" {
+    git -C build/src worktree add -q --detach --lock --reason initializing "$PWD/build/mutants.d/src" queue
+    rm -rf build/mutants.d
+    run -0 ci/mutants one/count-all
+    says 'ok 1 - one/count-all: killed by'
+}
+
 @test "mutants: one that no test finds is a failure, and the end" {
     mutant one/first-bit 'int count_dirty' 'int  count_dirty'
     run -1 ci/mutants one/first-bit one/count-all

@@ -87,6 +87,19 @@ breaks_for_a_while() { # LINE
     [[ $output == beta/0003-x.patch:*broken* ]]
 }
 
+# What git leaves where it is killed while it makes a work tree: all that it
+# has got to, and the lock that says so.
+@test "a run that was killed while it made its work tree is no obstacle to the next" {
+    for left in nothing folder; do
+        git -C build/src worktree add -q --detach --lock --reason initializing "$PWD/build/syntax.d" queue
+        rm -rf build/syntax.d
+        [ "$left" = nothing ] || mkdir build/syntax.d
+        run -0 --separate-stderr ci/syntax.py
+        [ ! -e build/syntax.d ]
+        same "$(git -C build/src worktree list | wc -l)" 1
+    done
+}
+
 @test "a file that the build doesn't have is named" {
     knows tests/none.c
     run -1 --separate-stderr ci/syntax.py

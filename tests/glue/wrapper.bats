@@ -319,6 +319,9 @@ It stands in a file that the topic before it has made.'
     own_commit 1d migration/ram.c
     own_commit '1i broken_test' migration/ram.c
     own_commit 1d migration/ram.c
+    # As of a run that was killed while it made its work tree
+    git -C "$SRC" worktree add -q --detach --lock --reason initializing "$PWD/build/every.d/src" queue
+    rm -rf build/every.d/src
     run -1 ci/every-patch.sh
     says '[4/7] FAIL: own: a change of migration/ram.c'
     says 'FAILED: ram.c.o'
