@@ -146,7 +146,7 @@ if [ "$(cat "$obj/thrift-configured" 2>/dev/null)" != "$key" ]; then
     if ! (cd "$obj" && ../src/configure --cc="$cc" --host-cc="$cc" --cxx="$cxx" \
         --with-pkgversion="$version" "${args[@]}" "${extra[@]}") \
         >"$BUILD/$variant-configure.log" 2>&1; then
-        grep -E 'ERROR|error:' "$BUILD/$variant-configure.log" | head -n 3 >&2
+        log_says "$BUILD/$variant-configure.log"
         die "configure failed (log: build/$variant-configure.log): ci/deps.sh installs what it needs"
     fi
     printf '%s\n' "$key" >"$obj/thrift-configured"
@@ -206,7 +206,8 @@ every=$EVERY
 [ ! -t 2 ] || every=1
 if ! NINJA_STATUS='[%f/%t, %es] ' ninja -C "$obj" "${targets[@]}" 2>&1 |
     tee "$BUILD/$variant-build.log" | show_progress; then
-    grep -A12 -m3 -E '^FAILED' "$BUILD/$variant-build.log" >&2 || true
+    grep -A12 -m3 -E '^FAILED' "$BUILD/$variant-build.log" >&2 ||
+        log_says "$BUILD/$variant-build.log"
     die "the build of $variant failed (log: build/$variant-build.log)"
 fi
 version=$("$obj/qemu-system-x86_64" --version 2>/dev/null | head -n 1) || true

@@ -24,8 +24,10 @@ rm -rf "$out"
 mkdir -p "$out"
 (cd "$SRC" && sphinx-build -q -Dversion="$QEMU_VERSION" -Drelease="$QEMU_VERSION" \
     -Dkerneldoc_werror=0 -Ddepfile="$out/.depfile" -Ddepfile_stamp="$out/.stamp" \
-    -b html -d "$out/.doctrees" docs "$out") >"$log" 2>&1 ||
+    -b html -d "$out/.doctrees" docs "$out") >"$log" 2>&1 || {
+    log_says "$log"
     die "sphinx-build failed (log: build/docs.log)"
+}
 mapfile -t touched < <(git -C "$SRC" diff --name-only refs/thrift/base queue)
 warnings=$(printf '%s\n' "${touched[@]}" | grep -F -f - "$log" || true)
 [ -z "$warnings" ] || die "Sphinx warns: $(head -n 1 <<<"$warnings") (log: build/docs.log)"

@@ -136,9 +136,9 @@ fi
 
 test_commit() {
     qgit -C "$src" checkout -q -f --detach "$1"
-    "$ROOT/ci/build.sh" --variant every 2>/dev/null &&
+    "$ROOT/ci/build.sh" --variant every >"$log" 2>&1 &&
         "$ROOT/ci/helpers/unit_tests.py" "$obj" "$BUILD/every-unit.passed" \
-            >"$BUILD/every-unit.log" 2>&1
+            >"$log" 2>&1
 }
 
 # test_topic TOPIC: the qtests that it names, on its last commit's build.
@@ -149,11 +149,13 @@ test_topic() {
         # shellcheck disable=SC2086 # words of their own
         (cd "$obj" && QTEST_QEMU_BINARY=./qemu-system-x86_64 QTEST_QEMU_IMG=./qemu-img \
             timeout 1800 "tests/qtest/$name" --tap $args </dev/null) \
-            >"$BUILD/every-qtest.log" 2>&1 || return
+            >"$log" 2>&1 || return
     done < <(sed -e 's/#.*//' -e '/^ *$/d' "$file")
 }
 
 total=${#commits[@]} i=0 bad=0 left=0
+# Of the last step: the build, the unit tests or one of the qtests
+log=$BUILD/every-patch.log
 for commit in "${commits[@]}"; do
     i=$((i + 1))
     tree=$(git -C "$SRC" rev-parse "$commit^{tree}")
@@ -173,8 +175,8 @@ for commit in "${commits[@]}"; do
         note "[$i/$total] pass: $subject ($((SECONDS - start)) s)"
     else
         bad=$((bad + 1))
-        note "[$i/$total] FAIL: $subject (logs: build/every-build.log, every-unit.log, every-qtest.log)"
-        grep -hE -A8 '^FAILED' "$BUILD/every-build.log" 2>/dev/null | head -n 12 >&2 || true
+        note "[$i/$total] FAIL: $subject (log: build/every-patch.log)"
+        log_says "$log"
         [ -n "$keep" ] || break
     fi
 done

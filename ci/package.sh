@@ -20,6 +20,11 @@ Exit status: 0 made, 1 something is missing, 2 wrong use.
 EOF
 }
 
+failed() { # WHAT
+    log_says "$BUILD/package.log"
+    die "$1 failed (log: build/package.log)"
+}
+
 only_help "$@"
 need_cmd dpkg-shlibdeps dpkg-dev
 need_cmd strip binutils
@@ -40,7 +45,7 @@ mkdir -p "$root/DEBIAN" "$root/usr/bin" "$root/usr/share/doc/qemu-thrift" "$root
 
 note "installing below /opt/qemu-thrift"
 DESTDIR=$stage/dest ninja -C "$BUILD/patched" install >"$BUILD/package.log" 2>&1 ||
-    die "ninja install failed (log: build/package.log)"
+    failed 'ninja install'
 mv "$stage/dest/usr/local" "$opt"
 # For menus and for those who compile plugins; Debian has them.
 rm -rf "$opt/include" "$opt/share/applications" "$opt/share/icons"
@@ -59,7 +64,7 @@ cp "$ROOT/README.rst" "$root/usr/share/doc/qemu-thrift/README.rst"
 note "looking for the libraries it wants"
 printf 'Source: qemu-thrift\n\nPackage: qemu-thrift\nArchitecture: any\n' >"$stage/debian/control"
 libraries=$(cd "$stage" && dpkg-shlibdeps -O "${programs[@]/#/-e}" 2>>"$BUILD/package.log") ||
-    die "dpkg-shlibdeps failed (log: build/package.log)"
+    failed dpkg-shlibdeps
 cat >"$root/DEBIAN/control" <<EOF
 Package: qemu-thrift
 Version: $version
@@ -78,6 +83,6 @@ EOF
 package=$BUILD/qemu-thrift_${version}_$arch.deb
 rm -f "$BUILD"/qemu-thrift_*.deb
 dpkg-deb --root-owner-group -Zxz -z1 --build "$root" "$package" >>"$BUILD/package.log" 2>&1 ||
-    die "dpkg-deb failed (log: build/package.log)"
+    failed dpkg-deb
 rm -rf "$stage"
 echo "$package"

@@ -97,6 +97,16 @@ logged() {
     "$@" </dev/null 2>&1 | tee -a "$log" >&2
 }
 
+# quietly CMD...: its output to the log, and to stderr what matters of it if it
+# fails
+quietly() {
+    local status=0
+    "$@" >"$dir/said" 2>&1 || status=$?
+    cat "$dir/said" >>"$log"
+    [ "$status" = 0 ] || log_says "$dir/said"
+    return $status
+}
+
 make_system() {
     local sources key why
     note "making a minimal system of $suite (log: build/suite-$suite.log)"
@@ -180,13 +190,13 @@ inside() {
 # Part of what is needed is missing each time, so that it has to be installed.
 forget_packages() {
     if [ -x "$root/usr/bin/meson" ]; then
-        inside 0 apt-get -q -y purge meson flex >>"$log" 2>&1
+        quietly inside 0 apt-get -q -y purge meson flex
     fi
 }
 
 clone() {
     rm -rf --one-file-system "$root$HERE"
-    git -c safe.directory='*' clone -q "file://$ROOT" "$root$HERE" >>"$log" 2>&1
+    quietly git -c safe.directory='*' clone -q "file://$ROOT" "$root$HERE"
 }
 
 # What these two say is used, so a failed command does not end them by itself.

@@ -55,7 +55,8 @@ def main():
     if not chosen:
         return 0
     run = subprocess.run(
-        [meson, "test", "-C", opts.obj, "--no-rebuild", "-t", "10",
+        [meson, "test", "-C", opts.obj, "--no-rebuild", "--print-errorlogs",
+         "-t", "10",
          *(name for name, _ in chosen)], check=False)
     if run.returncode:
         return 1

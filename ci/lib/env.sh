@@ -27,6 +27,16 @@ note() {
     printf '%s: %s\n' "$ME" "$*" >&2
 }
 
+# log_says LOG: on stderr the lines of a log that say what went wrong, or the
+# last ones if none does.  Where a run's logs are not kept these are all that
+# is left of them.  ci/check has the same words.
+log_says() {
+    local said
+    said=$(grep -aE '^FAILED|^E: |[Ee]rror[: ]|ERROR|fatal:| FAIL |^not ok|undefined reference|No space left' "$1") ||
+        said=$(grep -av '^ *$' "$1") || return 0
+    tail -n 8 <<<"$said" | cut -c1-200 | sed 's/^/    /' >&2
+}
+
 usage_error() {
     die "$1 (see $ME --help)" 2
 }

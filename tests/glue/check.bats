@@ -102,6 +102,45 @@ END
     says 'failed: checkpatch: ci/checkpatch.py: error: it is wrong'
 }
 
+@test "where a command's last words name a log, what it said of the cause is reported" {
+    becomes ci/checkpatch.py 'echo "tool: [1/9] beta/0001-no-error: it.patch"' 'echo fine' \
+        'echo "FAILED: ram.o"' 'echo "cc -o ram.o"' 'echo "ram.c:1:2: error: no such thing"' \
+        'echo "ram.c:1:2: note: look there"' 'echo "tool: error: it does not build (log: build/x.log)"' 'exit 1'
+    run -1 --separate-stderr ci/check --only checkpatch
+    same "${output%$'\n'*}" "failed: checkpatch: ci/checkpatch.py: tool: error: it does not build (log: build/x.log)
+    FAILED: ram.o
+    ram.c:1:2: error: no such thing"
+    # None says so: the last ones, and those behind the last words, too
+    becomes ci/checkpatch.py 'seq 20' 'echo "tool: error: it failed"' 'echo bye' 'exit 1'
+    run -1 --separate-stderr ci/check --only checkpatch
+    same "${output%$'\n'*}" "failed: checkpatch: ci/checkpatch.py: tool: error: it failed
+    14
+    15
+    16
+    17
+    18
+    19
+    20
+    bye"
+    becomes ci/hosts.sh 'echo 1..2' 'echo ok 1 - a' 'echo "E: no room"' 'echo "hosts.sh: error: no guest"' 'exit 1'
+    run -1 --separate-stderr ci/check --only hosts
+    says $'failed: hosts: hosts: hosts.sh: error: no guest\n    E: no room\n'
+}
+
+@test "what every-patch said of a commit that failed is reported with it" {
+    becomes ci/every-patch.sh \
+        'echo "every-patch.sh: [1/3] FAIL: a: b (log: build/every-patch.log)"' \
+        'echo "    FAILED: ram.o"' 'echo "    ram.c:1: error: no"' 'echo "every-patch.sh: [2/3] pass: c (1 s)"' \
+        'echo "every-patch.sh: [3/3] FAIL: d (log: build/every-patch.log)"' \
+        'echo "every-patch.sh: error: 2 of 3 commits do not build"' 'exit 1'
+    run -1 --separate-stderr ci/check --only every-patch
+    same "$output" "failed: every-patch: a: b (log: build/every-patch.log)
+    FAILED: ram.o
+    ram.c:1: error: no
+failed: every-patch: d (log: build/every-patch.log)
+1 passed, 2 failed, 0 skipped"
+}
+
 @test "what a case that failed has said is reported with it" {
     becomes ci/hosts.sh 'echo 1..4' 'echo "# fine"' 'echo ok 1 - a' 'echo "# it is 5"' \
         'echo "qemu: no room"' 'echo not ok 2 - b' 'echo not ok 3 - c' \
@@ -141,6 +180,26 @@ skipped: c: no beer
 skipped: unit test qemu:unit / test-b: no root
 skipped: unit test qemu:unit / test-c: no reason given
 1 passed, 0 failed, 3 skipped'
+}
+
+@test "what a unit test that failed has said is reported with it" {
+    mkdir -p build/patched/pyvenv/bin
+    becomes build/patched/pyvenv/bin/meson 'mkdir -p meson-logs' \
+        'cat >meson-logs/testlog.json <<EOT' \
+        '{"name": "qemu:unit / test-a", "stdout": "1..2\nok 1 a\nnot ok 2 b\n# ERROR:a.c:5: 1 is not 2\n", "stderr": "+ a\n"}' \
+        '{"name": "qemu:unit / test-b", "stdout": "1..2\nok 1 a\n"}' EOT \
+        'echo " 1/3 qemu:unit / test-a    FAIL    0.1s"' \
+        'echo " 2/3 qemu:unit / test-b    TIMEOUT 0.1s"' 'echo " 3/3 qemu:unit / test-c    ERROR   0.1s"' \
+        'echo "Ok:       1"' 'echo "Fail:     2"' 'echo "Timeout:  1"' 'exit 3'
+    run -1 --separate-stderr ci/check --only unit
+    same "$output" 'failed: unit: qemu:unit / test-a
+    not ok 2 b
+    # ERROR:a.c:5: 1 is not 2
+failed: unit: qemu:unit / test-b
+    1..2
+    ok 1 a
+failed: unit: qemu:unit / test-c
+1 passed, 3 failed, 0 skipped'
 }
 
 @test "a program that isn't there is a failure, and the next stage comes" {

@@ -90,6 +90,17 @@ END
     says 'it does not work in Tiny 13 as root (log: build/suite-trixie.log)'
     never_says passed
     grep -q 'no meson' build/suite-trixie.log
+    # What goes to the log alone is told if it fails.
+    fake_unshare 'exit 0'
+    touch "$SYSTEM/usr/bin/meson"
+    chmod +x "$SYSTEM/usr/bin/meson"
+    sed -i '2i case "$*" in *purge*) echo "Reading"; echo "E: dpkg was interrupted"; exit 100 ;; esac' \
+        "$BATS_TEST_TMPDIR/stubs/unshare"
+    run -1 ci/suite.sh trixie --as root
+    says '    E: dpkg was interrupted'
+    never_says Reading
+    grep -q Reading build/suite-trixie.log
+    rm "$SYSTEM/usr/bin/meson"
     # What sudo has left to root in the user's clone.
     fake_unshare 'mkdir -p build && touch build/mine'
     run -1 ci/suite.sh trixie --as user
@@ -127,6 +138,12 @@ END
     stage 'suite.sh: passed: a\nsuite.sh: error: it does not work as user\n' 1
     says '1 passed, 1 failed, 0 skipped'
     says 'it does not work as user'
+    # No one has its log behind a run of CI.
+    stage 'build.sh: [3/9] 5 s left\n    FAILED: a.o\n    a.c:1: error: no\nsuite.sh: error: it does not work (log: build/x)\n' 1
+    says 'failed: debian13: suite.sh: error: it does not work (log: build/x)
+    FAILED: a.o
+    a.c:1: error: no
+'
     stage 'suite.sh: skipped: it takes root\n' 77
     says '0 passed, 0 failed, 1 skipped'
     says 'it takes root'

@@ -235,6 +235,22 @@ END
     says 'no end of SeaBIOS in 1 s'
 }
 
+@test "package.sh, docs.sh: what failed is told, not only where it is logged" {
+    local name
+    on_x86_64
+    applied
+    ci/build.sh
+    touch "$SRC/docs/conf.py"
+    for name in ninja sphinx-build dpkg-shlibdeps strip; do
+        printf '#!/bin/sh\necho reading\necho "ERROR: no such file"\nexit 1\n' | stub $name
+    done
+    run -1 ci/package.sh
+    says $'    ERROR: no such file\npackage.sh: error: ninja install failed (log: build/package.log)'
+    never_says reading
+    run -1 ci/docs.sh
+    says $'    ERROR: no such file\ndocs.sh: error: sphinx-build failed (log: build/docs.log)'
+}
+
 @test "every-patch.sh: each commit is built and tested, once" {
     on_x86_64
     applied
@@ -325,10 +341,14 @@ It stands in a file that the topic before it has made.'
     run -1 ci/every-patch.sh
     says '[4/7] FAIL: own: a change of migration/ram.c'
     says 'FAILED: ram.c.o'
+    says '    ram.c:1: error: #error'
     never_says '[5/7]'
     run -1 ci/every-patch.sh --keep-going
     says '[3/7] passed before'
     says '[5/7] pass'
     says '[6/7] FAIL'
+    # What the unit tests said, and nothing of an older build
+    says '    1/1 qemu:unit / test-ram FAIL 0.01s'
+    same "$(grep -c 'error: #error' <<<"$output")" 1
     says '2 of 7 commits do not build or pass'
 }
