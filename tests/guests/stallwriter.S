@@ -28,14 +28,11 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
-#include "modes.inc"
+#include "all_cpus.inc"
 
 #define RECORDS     0x400000
 #define RECORD      0x100000
 #define RING        0x8000
-#define APIC_ID     0xfee00020
-#define APIC_ICR    0xfee00300
-#define OTHER_CPU   0xf8000
 
         .macro  ticks                   /* in rax */
         rdtsc
@@ -54,42 +51,10 @@ places: .long   0                       /* 2^SPREAD - 1 */
 spread: .long   0
 screen: .long   0                       /* a MiB to draw in, or 0 */
 
-        .code16
-first_cpu:
-        cli
-        protected_mode gdt_desc-_start
-        movw    %ax, %ss
-        /* What's needed at once, in pages of 2 MiB for ring 3; RAM is 0 */
-        movl    $0x101007, 0x100000
-        movl    $0x102007, 0x101000
-        movl    $0x105007, 0x101018
-        movl    $0x0000e7, 0x102000
-        movl    $0x2000e7, 0x102008
+        first_cpu
         movl    $0x4000e7, 0x102010
         movl    $0xe00000e7, 0x105800   /* the screen */
-        movl    $0xfee000e7, 0x105fb8   /* APIC */
-        use_page_tables
-        movl    $APIC_ICR, %edi
-        movl    $0xc4500, (%rdi)        /* INIT to all others, then SIPI */
-        rdtsc
-        movl    %eax, %ecx
-1:      pause
-        rdtsc
-        subl    %ecx, %eax
-        shrl    $25, %eax               /* 10 ms and more */
-        jz      1b
-        movl    $(0xc4600 + OTHER_CPU / 4096), (%rdi)
-        jmp     ring_3
-
-        .org    OTHER_CPU - 0xf0000
-other_cpu:
-        .code16
-        cli
-        protected_mode gdt_desc-other_cpu
-        movw    %ax, %ss
-        use_page_tables
-
-ring_3:
+        all_cpus
         movl    $APIC_ID, %ebp
         movl    (%rbp), %ebp
         shrl    $24, %ebp               /* which CPU it is */
@@ -97,12 +62,7 @@ ring_3:
         addl    $RECORDS, %r8d
         leaq    0x1000(%r8), %rsp
         movq    %rsp, %rax
-        pushq   $0x2b                   /* SS, RSP, RFLAGS, CS, RIP */
-        pushq   %rax
-        pushq   $0x3002
-        pushq   $0x33
-        pushq   $measure
-        iretq
+        ring_3  measure, %rax
 
 measure:
         movl    %r8d, %edi
@@ -214,10 +174,4 @@ store:
         movl    %r11d, (%rsi, %rax)
 1:      ret
 
-        .align  8
-        descriptor_table 0, 0x00cff3000000ffff, 0x00affb000000ffff
-
-        .org    0xfff0
-        .code16
-        jmp     first_cpu
-        .org    0x10000
+        firmware_end
