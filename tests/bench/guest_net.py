@@ -43,7 +43,8 @@ VARIANTS = {"pristine": ("pristine", "", None),
             "direct": ("patched", ",rx-direct=on", None),
             "user-pristine": ("pristine", "", ""),
             "user-patched": ("patched", "", ""),
-            "user-65520": ("patched", "", ",mtu=65520")}
+            "user-65520": ("patched", "", ",mtu=65520"),
+            "user-65520-sums": ("patched", ",guest_csum=off", ",mtu=65520")}
 TAP = "tap,id=n,ifname=thrift0,script=no,downscript=no,vhost=off"
 USER = ("user,id=n,ipv6=off,net=10.77.0.0/24,host=10.77.0.1,"
         "hostfwd=tcp:127.0.0.1:5201-10.77.0.2:5201,"
@@ -64,7 +65,8 @@ def parse_args():
                         help="can be repeated (default: pristine and patched; "
                              "copied and direct: patched, rx-direct=off, on; "
                              "user-pristine, user-patched, and user-65520: "
-                             "patched, mtu=65520)")
+                             "patched, mtu=65520; user-65520-sums: the guest "
+                             "verifies checksums)")
     parser.add_argument("--seconds", type=within(1), default=5,
                         help="of each run (default: 5)")
     parser.add_argument("--count", action="store_true",

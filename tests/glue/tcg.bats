@@ -39,3 +39,20 @@ tcg() {
     tcg svm-cr8 -icount shift=0,sleep=off
     [[ $output == *PASS* ]]
 }
+
+@test "REP MOVS and REP STOS by pages do what they do by elements" {
+    tcg rep-string -no-reboot
+    [[ $output == *PASS* ]]
+}
+
+@test "REP MOVS finds overlaps in two RAMBlocks that are one file" {
+    local file=$BATS_TEST_TMPDIR/ram ram id
+    truncate -s 64M "$file"
+    ram=()
+    for id in a b; do
+        ram+=(-object "memory-backend-file,id=$id,size=64M,mem-path=$file,share=on")
+    done
+    tcg rep-string -no-reboot -m 128M "${ram[@]}" -numa node,memdev=a,cpus=0 \
+        -numa node,memdev=b
+    [[ $output == *"two RAMBlocks, distances: done"*PASS* ]]
+}
