@@ -141,12 +141,7 @@ cat >pyvenv/bin/meson <<'EOT'
 case $1 in
 configure) echo "${2#*=}" >pkgversion ;;
 introspect) echo '[{"name": "test-ram", "suite": ["qemu:unit"], "cmd": ["test-ram"]}]' ;;
-test)
-    ! grep -q broken_test "$3/../src/migration/ram.c" || {
-        echo '1/1 qemu:unit / test-ram FAIL 0.01s'
-        exit 1
-    }
-    ;;
+test) ! grep -q broken_test "$3/../src/migration/ram.c" ;;
 esac
 EOT
 chmod +x pyvenv/bin/meson
