@@ -9,6 +9,9 @@ KVM_DIRTY_LOG_INITIALLY_SET, as it is on x86 before Linux 5.7 and elsewhere.
 A guest (slowwriter.S) dirties a page each millisecond meanwhile, and its RAM
 has to be the same on both sides of the migration.
 
+It checks, too, that the log is cleared before PAGEMAP_SCAN looks for memory
+that nobody has touched.
+
 The same with KVM's dirty ring: no log is read or cleared then, and what a ring
 has of a slot must not be lost when the slot goes.
 
@@ -18,11 +21,13 @@ Output is TAP.
 Exit status: 0 all right, 1 something was not, 2 wrong use.
 """
 import contextlib
+import fcntl
 import functools
 import itertools
 import pathlib
 import re
 import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -458,6 +463,51 @@ def first_round(variant, tmp):
             raise Wrong("logs were read for the first sync")
 
 
+def need_scan():
+    """For a look that the shim sees, and a log that begins with all pages, or
+    raises Skip."""
+    with open("/dev/kvm", "r+b", buffering=0) as kvm:
+        # KVM_CHECK_EXTENSION of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2
+        if not fcntl.ioctl(kvm, 0xae03, 168) & 2:
+            raise Skip("this KVM has no KVM_DIRTY_LOG_INITIALLY_SET")
+    try:
+        with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
+            # PAGEMAP_SCAN of no page
+            fcntl.ioctl(pagemap, 0xc0606610, struct.pack("12Q", 96, *[0] * 11))
+    except OSError as err:
+        raise Skip(f"no PAGEMAP_SCAN: {err.strerror}") from err
+
+
+def untouched_memory(variant, tmp):
+    """A log is cleared before the look for what nobody has touched.
+
+    The order is the same whether the guest runs or not.  One that was never
+    started has nothing to be sent in the last stage, in which no log is
+    cleared.
+    """
+    need_scan()
+    with contextlib.ExitStack() as stack:
+        source = writer(stack, variant, tmp, "source", "-S", KVMSHIM_HIDE="")
+        # So the last stage waits until all was sent, however slow this host is
+        source.vm.cmd("migrate-set-parameters", downtime_limit=0)
+        source.vm.cmd("migrate", uri=f"file:{tmp}/untouched")
+        source.wait_status("completed")
+        source.vm.shutdown()
+        sums = source.report(r"^sum .* clears (\d+) .* scanned (\d+)")
+        early = source.report(r"^EARLY .*")
+        if not sums:
+            raise Wrong("the shim did not report")
+        clears, scanned = map(int, sums[-1])
+        comment(f"{clears} clears, {scanned} pages scanned that are logged")
+        if early:
+            comment("\n".join(early[-3:]))
+            raise Wrong(f"{len(early)} times was memory scanned whose log was "
+                        "cleared later or never")
+        # The first window has 64 MiB
+        if not clears or scanned < RAM * MIB // 8192:
+            raise Wrong("nothing was cleared, or little was scanned")
+
+
 def need_bits():
     """For guests of 256 GiB, or raises Skip."""
     if no_address_bits(ADDRESS_BITS):
@@ -591,6 +641,9 @@ def cases():
             functools.partial(migrate_after, before=before, amid=amid, vga=vga,
                               ring=True), f"migrate {title}, dirty ring")
     table["first"] = first_round, "no log is read for the first round"
+    table["untouched"] = (untouched_memory,
+                          "a log is cleared before untouched memory is looked "
+                          "for")
     table["odd-slot"] = (
         functools.partial(migrate_after, before=nothing, hide=False,
                           low=ODD_LOW),

@@ -1,7 +1,8 @@
 /*
  * Another KVM, for LD_PRELOAD: one without KVM_DIRTY_LOG_INITIALLY_SET or with
- * few memory slots.  And a look at what KVM is asked to clear of its logs, and
- * how many pages of its dirty rings were taken.
+ * few memory slots.  And a look at what KVM is asked to clear of its logs, how
+ * many pages of its dirty rings were taken, and whether page tables were looked
+ * at before the log was cleared.
  *
  *   KVMSHIM_HIDE    not empty: KVM_DIRTY_LOG_INITIALLY_SET is not offered
  *   KVMSHIM_SLOTS   what KVM_CAP_NR_MEMSLOTS is said to be
@@ -11,6 +12,11 @@
  * since logging began or since they were last cleared: KVM forgets of others that
  * they were written.  With KVM_DIRTY_LOG_INITIALLY_SET all pages are in the log
  * when it begins, which needs no report.
+ *
+ * PAGEMAP_SCAN finds what nobody has touched, which is sent as zero.  Pages
+ * that are known to be dirty have to be cleared before that, as before they are
+ * read: a store between the two would be forgotten.  While the guest stands
+ * still there is none, so whoever reads the report has to judge.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -31,8 +37,19 @@
 #define SLOTS       1024
 /* In headers since Linux 6.8; it begins like KVM_SET_USER_MEMORY_REGION's */
 #define SET_REGION2 0x40a0ae49u
+/* Since Linux 6.7: _IOWR('f', 16, struct pm_scan_arg) */
+#define SCAN        0xc0606610u
+
+/* How pm_scan_arg begins */
+typedef struct ScanArg {
+    uint64_t size;
+    uint64_t flags;
+    uint64_t start;
+    uint64_t end;
+} ScanArg;
 
 typedef struct Slot {
+    uint64_t host;
     uint64_t npages;
     uint32_t flags;
     uint8_t *reported;
@@ -40,7 +57,7 @@ typedef struct Slot {
 
 static Slot slots[SPACES][SLOTS];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static uint64_t gets, clears, cleared, reset;
+static uint64_t gets, clears, cleared, reset, scanned;
 static bool initially_set;
 static int (*real_ioctl)(int fd, unsigned long request, ...);
 static FILE *out;
@@ -59,9 +76,11 @@ static void __attribute__((constructor)) start(void)
 static void __attribute__((destructor)) finish(void)
 {
     if (out) {
-        fprintf(out, "sum gets %llu clears %llu cleared %llu reset %llu\n",
+        fprintf(out, "sum gets %llu clears %llu cleared %llu reset %llu "
+                "scanned %llu\n",
                 (unsigned long long)gets, (unsigned long long)clears,
-                (unsigned long long)cleared, (unsigned long long)reset);
+                (unsigned long long)cleared, (unsigned long long)reset,
+                (unsigned long long)scanned);
     }
 }
 
@@ -100,6 +119,7 @@ static void region(const struct kvm_userspace_memory_region *r)
             memset(slot->reported, 0xff, npages / 8 + 8);
         }
     }
+    slot->host = r->userspace_addr;
     slot->npages = npages;
     slot->flags = r->flags;
     if (out) {
@@ -149,6 +169,35 @@ static void clear(int fd, const struct kvm_clear_dirty_log *c)
                 "reported, %llu of them dirty\n", c->slot,
                 (unsigned long long)c->first_page,
                 (unsigned long long)unknown, (unsigned long long)lost);
+    }
+}
+
+/* Of each address space: they may have logs of the same memory */
+static void scan(const ScanArg *arg)
+{
+    for (uint32_t id = 0; id < SPACES * SLOTS; id++) {
+        Slot *slot = &slots[id / SLOTS][id % SLOTS];
+        uint64_t first = 0, npages = 0, early = 0;
+
+        for (uint64_t i = 0; slot->reported && i < slot->npages; i++) {
+            uint64_t host = slot->host + i * PAGE;
+
+            if (host < arg->start || host >= arg->end) {
+                continue;
+            }
+            npages++;
+            if (bit(slot->reported, i)) {
+                first = early ? first : i;
+                early++;
+            }
+        }
+        scanned += id < SLOTS ? npages : 0;
+        if (early && out) {
+            fprintf(out, "EARLY slot %#x pages from %llu: %llu of %llu scanned "
+                    "before they were cleared\n",
+                    id / SLOTS << 16 | id % SLOTS, (unsigned long long)first,
+                    (unsigned long long)early, (unsigned long long)npages);
+        }
     }
 }
 
@@ -206,6 +255,11 @@ int ioctl(int fd, unsigned long request, ...)
         pthread_mutex_lock(&mutex);
         r = real_ioctl(fd, request, arg);
         reset += r > 0 ? r : 0;
+        break;
+    case SCAN:
+        pthread_mutex_lock(&mutex);
+        scan(arg);
+        r = real_ioctl(fd, request, arg);
         break;
     default:
         return real_ioctl(fd, request, arg);
