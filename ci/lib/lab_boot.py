@@ -299,7 +299,8 @@ class Tcg(Boot):
         icount = (["-icount", f"shift={self.job.wants['shift']},sleep=off",
                    "-seed", "1"] if self.opts.icount else [])
         return [self.opts.l0, "-accel", "tcg", *icount, "-cpu", "max",
-                "-machine", "q35", "-smp", self.wanted("smp"), "-m", "3G",
+                "-machine", "q35", "-smp", self.wanted("smp"),
+                "-m", self.job.wants["memory"],
                 *firmware, "-display", "none", "-nodefaults", "-no-reboot",
                 "-rtc", "base=2026-01-01T00:00:00,clock=vm",
                 "-serial", f"file:{self.dir}/console",
