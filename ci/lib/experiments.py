@@ -23,6 +23,9 @@ QEMU = {name: str(binary(name)) for name in ("pristine", "patched")}
 # it and (median, least, most).  The names are those of a variant's lines.
 Curves = collections.namedtuple("Curves", "what unit panels names log")
 
+# Units of which more is better; of all others less is
+RATES = ("pages/s", "Mbit/s")
+
 
 def median(rows, case, variant):
     """(median, least, most) of one case, or None."""
@@ -67,9 +70,10 @@ def peer_skipped(rows, case, peer):
                  and case.startswith(match[1])), None)
 
 
-def times(stock, ours):
-    """How much more that is, by the medians."""
-    return f"{number(stock[0] / ours[0])}x" if ours[0] else ""
+def times(stock, ours, unit):
+    """How many times better ours is, by the medians."""
+    more, less = (ours, stock) if unit in RATES else (stock, ours)
+    return f"{number(more[0] / less[0])}x" if less[0] else ""
 
 
 def cell(found, unit):
@@ -135,7 +139,7 @@ class Experiment:
                 continue
             unit = next(row["unit"] for row in rows if row["case"] == case)
             yield (self.label(case), cell(a, unit), cell(b, unit),
-                   times(a, b))
+                   times(a, b, unit))
 
     def beside(self, rows, names):
         """(what, *each of the peers, stock, ours) for the table of peers."""
@@ -424,7 +428,8 @@ class DirtyMaps(Experiment):
             flat, ours = median(rows, case, "flat"), median(rows, case, "map")
             if flat and ours:
                 yield (f"{self.title}, 10.2.2's bitmap and ours: {case}",
-                       cell(flat, "us"), cell(ours, "us"), times(flat, ours))
+                       cell(flat, "us"), cell(ours, "us"),
+                       times(flat, ours, "us"))
 
 
 class Untouched(Experiment):

@@ -59,7 +59,7 @@ from lib.tool import (  # noqa: E402
 
 EXAMPLES = """examples:
   tests/bench/sync_cost.py                        16 GiB, TCG and KVM
-  tests/bench/sync_cost.py --size 64 --runs 5     as in README
+  tests/bench/sync_cost.py --size 64 --runs 5     64 GiB, 5 runs
   tests/bench/sync_cost.py --size 1024 --shape even --accel kvm-ring
   tests/bench/sync_cost.py --size 4096 --unplugged --accel kvm
   tests/bench/sync_cost.py --size 1024 --unplugged --running --accel kvm

@@ -205,6 +205,37 @@ Guest that writes: 64 GiB, 100 MiB/s, kvm: clears | 3.00 ms | 3.00 ms | 1.00x
 Guest that writes: 8 GiB, 100 MiB/s, tcg, vhost: spinner stands still at most, rounds | 9.00 ms | 3.00 ms | 3.00x"
 }
 
+@test "bench: a ratio is below 1 where ours is worse, also if more is better" {
+    measured guest-net 'a,pristine,4,ns/byte' 'a,patched,2,ns/byte' \
+        'b,pristine,200,Mbit/s' 'b,patched,100,Mbit/s'
+    measured writing '"8 GiB: stores, rounds",pristine,100,pages/s' \
+        '"8 GiB: stores, rounds",patched,300,pages/s' \
+        '"8 GiB: writer stands still, rounds",pristine,100,ms/s' \
+        '"8 GiB: writer stands still, rounds",patched,300,ms/s'
+    run -0 ci/bench --quick --table
+    says '4.00 ns/byte,2.00 ns/byte,2.00x'
+    says '200 Mbit/s,100 Mbit/s,0.50x'
+    says '100 pages/s,300 pages/s,3.00x'
+    says '100 ms/s,300 ms/s,0.33x'
+}
+
+@test "bench: results of their own have plots of their own" {
+    sync_measured
+    echo '<svg>quick</svg>' >"$RESULTS/sync.svg"
+    printf '%s\n' '.. ci/bench --readme writes from here' '.. to here' >README.rst
+    run -0 ci/bench --readme
+    cp -a "$RESULTS" build/bench/full
+    echo '<svg>full</svg>' >build/bench/full/sync.svg
+    run -0 ci/bench --full --readme --only sync
+    for kind in '' -full; do
+        page=sync
+        [ -n "$kind" ] || page=README
+        grep -qx ".. image:: plots/sync$kind.svg" "tests/bench/results/$page.rst"
+    done
+    same "$(cat tests/bench/results/plots/sync.svg)" '<svg>quick</svg>'
+    same "$(cat tests/bench/results/plots/sync-full.svg)" '<svg>full</svg>'
+}
+
 @test "bench: the peers have a table of their own" {
     measured exits 'post,pristine,7000,exits' 'post,on,1000,exits' \
         'post,peer-sid,7300,exits'
@@ -249,11 +280,11 @@ Guest that writes: 8 GiB, 100 MiB/s, tcg, vhost: spinner stands still at most, r
     measured exits 'post,pristine,7000,exits' 'post,on,1000,exits' \
         'ipxe,skipped,,KVM says no'
     run -0 ci/bench --quick --table
-    says '- 100x (2010: 5-83x)'
-    says "- Sync of one client's map, 10.2.2's bitmap and ours: 512 MiB, cond1 contiguous"
-    says '- 7.00x'
-    says '- skipped: KVM says no'
-    says '- Exits, VMware, 2012, as reported: PassMark 2D'
+    says ',100x (2010: 5-83x)'
+    says "Sync of one client's map, 10.2.2's bitmap and ours: 512 MiB, cond1 contiguous"
+    says ',7.00x'
+    says ',skipped: KVM says no,'
+    says '"Exits, VMware, 2012, as reported: PassMark 2D",'
 }
 
 @test "exits.py: a guest that KVM ends is skipped, but not with ours alone" {
