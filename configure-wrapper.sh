@@ -34,7 +34,7 @@ Exit status: 0 built and booted, 1 a stage failed, 2 wrong use.
 EOF
 }
 
-variant=patched profile=server deps=1 boot=1 dry='' base_args=() extra=()
+variant=patched profile=server deps=1 boot=1 dry='' tarball='' base_args=() extra=()
 while [ $# -gt 0 ]; do
     case $1 in
     --help | -h)
@@ -51,6 +51,10 @@ while [ $# -gt 0 ]; do
             variant=topic-$2
             ;;
         --profile) profile=$2 ;;
+        --tarball)
+            tarball=$2
+            base_args+=("$1" "$(realpath -ms -- "$2")")
+            ;;
         *) base_args+=("$1" "$(realpath -ms -- "$2")") ;;
         esac
         shift
@@ -82,6 +86,8 @@ if [ -n "$dry" ]; then
     "$ROOT/ci/apply.sh" --variant "$variant" --dry-run | sed 's/^/  patches\//'
     exit 0
 fi
+# Before packages are installed for nothing
+[ -z "$tarball" ] || [ -f "$tarball" ] || die "--tarball $tarball: no such file" 2
 lock_build
 cd "$ROOT"
 i=0

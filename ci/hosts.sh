@@ -123,6 +123,14 @@ lacks() {
     esac
 }
 
+# no_run HOST: why its programs don't run
+no_run() {
+    case $1 in
+    ilp32) echo 'this kernel runs no 32-bit programs' ;;
+    llp64) echo 'there is no wine: apt-get install wine64' ;;
+    esac
+}
+
 # run HOST PROGRAM
 run() {
     local program=$BUILD/hosts/$1/$2
@@ -134,6 +142,19 @@ run() {
     esac
 }
 
+# runs HOST: whether its programs run here; a 64-bit kernel may lack the rest
+runs() {
+    local probe=$BUILD/hosts/$1/probe
+    case $1 in
+    ilp32)
+        echo 'int main(void) { return 0; }' | gcc -m32 -x c -o "$probe" - || return 0
+        # 126: it was found, and can't be executed
+        "$probe" 2>/dev/null || [ $? != 126 ]
+        ;;
+    llp64) [ -x "$wine" ] ;;
+    esac
+}
+
 # one HOST PROGRAM SOURCES...: 0 passed, 1 not, 3 compiled but there is nothing
 # to run it
 one() {
@@ -142,7 +163,7 @@ one() {
         grep -m5 -E 'error|warning|undefined' "$out" | sed 's/^/# /'
         return 1
     fi
-    [ "$1" != llp64 ] || [ -x "$wine" ] || return 3
+    runs "$1" || return 3
     run "$1" "$2" >"$out" 2>&1 || {
         tail -n 30 "$out" | tr -d '\r' | sed 's/^/# /'
         return 1
@@ -175,7 +196,7 @@ for case in "${cases[@]}"; do
     one "${words[@]}" || status=$?
     case $status in
     0) echo "ok $number - $program, $host" ;;
-    3) echo "ok $number - $program, $host # SKIP it compiles, but there is no wine: apt-get install wine64" ;;
+    3) echo "ok $number - $program, $host # SKIP it compiles, but $(no_run "$host")" ;;
     *)
         echo "not ok $number - $program, $host"
         failed=1

@@ -17,7 +17,8 @@ import shutil
 import subprocess
 import sys
 
-from lib.series import BUILD, ROOT, SRC, pins, series, topics, with_needs
+from lib.series import (BUILD, ROOT, SRC, all_needs, pins, series, topics,
+                        with_needs)
 from lib.tool import Parser, die, note, run_main
 
 LIST = "qemu-devel@nongnu.org"
@@ -172,6 +173,15 @@ def base_lines(opts, rng):
     return lines
 
 
+def needs_lines(opts):
+    """The series that it needs, by their subjects, for the cover letter."""
+    needed = [] if opts.range else all_needs()[opts.topic]
+    if not needed:
+        return []
+    return ["", "It applies on top of these series:", "",
+            *("  " + read_cover(topic, 1)[0] for topic in needed)]
+
+
 def prerequisite(diff):
     """The line of a patch that a series needs."""
     out = subprocess.run(["git", "patch-id", "--stable"], input=diff,
@@ -230,7 +240,8 @@ def write_mails(opts, out, who):
     cover = mails[0]
     body = cover.read_text(encoding="utf-8")
     body = body.replace("*** SUBJECT HERE ***", encoded(subject))
-    body = body.replace("*** BLURB HERE ***", text)
+    body = body.replace("*** BLURB HERE ***",
+                        "\n".join([text, *needs_lines(opts)]))
     body = body.rstrip("\n") + "\n\n" + "\n".join(base_lines(opts, rng)) + "\n"
     cover.write_text(body, encoding="utf-8")
     if not body.isascii() and "\nMIME-Version: " not in body:
@@ -324,7 +335,9 @@ def main():
     if not (opts.tree / "scripts/get_maintainer.pl").is_file():
         die(f"there is no rebase onto {opts.base}: ci/rebase.sh makes one"
             if opts.base else
-            f"{opts.repo} is no QEMU tree: run ./configure-wrapper.sh first")
+            f"{opts.repo} is not a QEMU tree" + (
+                ": run ./configure-wrapper.sh first" if opts.repo == SRC
+                else ""))
     who = sender(opts.sender)
     opts.rng = opts.range or topic_range(opts.topic, opts.base)
     if not int(git(opts.repo, "rev-list", "--count", opts.rng)):

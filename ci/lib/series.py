@@ -39,8 +39,8 @@ def topics(root=ROOT):
     return header(root).get("topic", [])
 
 
-def with_needs(topic, root=ROOT):
-    """The topics that a topic needs, theirs too, and itself, in order."""
+def all_needs(root=ROOT):
+    """The topics that each one needs; without a line all before it."""
     needs, before = {}, []
     text = (root / "series").read_text(encoding="utf-8")
     for key, value in re.findall(r"^# (topic|needs): (.+)$", text, re.M):
@@ -48,9 +48,15 @@ def with_needs(topic, root=ROOT):
             needs[value] = list(before)
             before.append(value)
         else:
-            needs[before[-1]] = value.split()
-    wanted = {topic}
-    for name in reversed(before):
+            needs[before[-1]] = [name for name in value.split()
+                                 if name in needs]
+    return needs
+
+
+def with_needs(topic, root=ROOT):
+    """The topics that a topic needs, theirs too, and itself, in order."""
+    needs, wanted = all_needs(root), {topic}
+    for name in reversed(needs):
         if name in wanted:
             wanted.update(needs[name])
-    return [name for name in before if name in wanted]
+    return [name for name in needs if name in wanted]

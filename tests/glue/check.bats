@@ -294,6 +294,22 @@ failed: unit: qemu:unit / test-c
     same "$(cat "$STEPS")" '--keep-going --minutes 25'
 }
 
+@test "a run that takes long leaves out mutants, commits and Debian 13, and says so" {
+    for name in mutants every-patch.sh suite.sh; do
+        becomes "ci/$name" "echo $name \"\$@\" >>$STEPS" 'exit 1'
+    done
+    run -1 ci/check --only mutants --only debian13 --only every-patch
+    same "$(sed 's/44$/45/' "$STEPS" | sort)" 'every-patch.sh --keep-going --minutes 25
+mutants --keep-going --minutes 45
+suite.sh trixie'
+    : >"$STEPS"
+    sed -i 's/^\(WHOLE_MINUTES, .*\) = 45,/\1 = 0,/' ci/check
+    run -1 ci/check --only mutants --only debian13 --only every-patch
+    same "$(sort "$STEPS")" 'every-patch.sh --keep-going --minutes 5
+mutants --keep-going --minutes 15'
+    says 'skipped: the build in Debian 13: the run has taken 0 minutes; ci/suite.sh trixie does it'
+}
+
 @test "what it runs ends with it" {
     becomes ci/docs.sh "sleep 600 & echo \$! >>$STEPS" 'wait'
     becomes ci/package.sh "sleep 600 & echo \$! >>$STEPS" 'wait'
@@ -323,7 +339,8 @@ failed: unit: qemu:unit / test-c
 @test "two programs of one stage end with it, and no third one is begun" {
     mkdir -p tests/guests
     becomes tests/guests/make.sh
-    for name in migrate_guest exercise faults savevm_leak kvmlog; do
+    for name in migrate_guest exercise faults savevm_leak quit_migrating \
+        kvmlog; do
         becomes "tests/guests/$name.py" "echo \$\$ >>$STEPS" 'exec sleep 600'
     done
     interrupted --only guest
@@ -484,6 +501,15 @@ $(cat cut)"
 $(cat cut)"
     grep -q way/postcopy/recover "$STEPS"
     says '7 passed, 0 failed, 1 skipped'
+}
+
+@test "a program that ends amid a case: the case before it is named" {
+    becomes ci/lab 'echo 1..3' 'echo "ok 1 - /a"' 'echo "ok 2 - /b"' \
+        'echo "Bail out! ERROR:x.c:5:wait: too late"' 'exit 134'
+    run -1 ci/check --only lab
+    says 'failed: lab: ci/lab: Bail out! ERROR:x.c:5:wait: too late'
+    says '    in the case behind: /b'
+    says '2 passed, 1 failed, 0 skipped'
 }
 
 @test "what doesn't end is killed" {

@@ -12,7 +12,9 @@ setup() {
         echo old >"build/guests/$name"
     done
     echo linux-image-1 >build/guests/kernel
-    echo old >build/guests/kvmshim.so
+    for shim in kvmshim exitshim; do
+        echo old >"build/guests/$shim.so"
+    done
     MADE=$BATS_TEST_TMPDIR/made
     : >"$MADE"
     # A compiler whose output has the size that is wanted.

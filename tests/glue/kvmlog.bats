@@ -23,12 +23,24 @@ kvmlog() {
     kvmlog nothing
 }
 
+@test "a display and a migration clear no page twice" {
+    kvmlog display
+}
+
 @test "no log is read for the first round" {
     kvmlog first
 }
 
 @test "a log is cleared before untouched memory is looked for" {
     kvmlog untouched
+}
+
+@test "a measurement amid a migration takes nothing from it" {
+    kvmlog measured-hidden
+}
+
+@test "a migration that begins amid a measurement is complete" {
+    kvmlog measuring
 }
 
 @test "slots that are made anew amid a migration begin with no page" {

@@ -260,7 +260,7 @@ own_repository() {
     run -1 ci/mail.py alpha --repo "$BATS_TEST_TMPDIR/own" --range mine..mine
     one_line 'holds no commits'
     run -1 ci/mail.py alpha --repo "$BATS_TEST_TMPDIR" --range a..b
-    one_line 'is no QEMU tree'
+    one_line 'is not a QEMU tree'
 }
 
 # What differs from run to run is left out.

@@ -347,6 +347,18 @@ is_gone() { # PID, or it waits for its parent
     says "seed $(git -C build/src rev-parse 'queue^{tree}')"
 }
 
+@test "mutants: after --minutes none is begun, and those that are left are named" {
+    # an hour has none
+    cp ci/mutants hours
+    sed -i 's/opts\.minutes \* 60/opts.minutes * 0/' ci/mutants
+    run -0 ci/mutants --all --minutes 1
+    says 'ok 1 - one/count-all # SKIP 1 minutes are over; ci/mutants NAME tries it'
+    # it's no result
+    cp hours ci/mutants
+    run -0 ci/mutants --all --minutes 1
+    says 'ok 1 - one/count-all: killed by'
+}
+
 @test "mutants: an interrupted run leaves nothing behind" {
     mutant one/sleeps 'int i, n = 0;' 'int i, n = 0; \/* sleeps *\/'
     ci/mutants one/sleeps 3>&- &

@@ -15,7 +15,8 @@ COMMANDS=(configure-wrapper.sh ci/apply.sh ci/base.sh ci/bench
     tests/bench/writing_guest.py
     tests/guests/exercise.py tests/guests/faults.py tests/guests/kvmlog.py
     tests/guests/make.sh
-    tests/guests/migrate_guest.py tests/guests/savevm_leak.py tests/guests/soak.py
+    tests/guests/migrate_guest.py tests/guests/quit_migrating.py
+    tests/guests/savevm_leak.py tests/guests/soak.py
     tests/libvirt/check.py tests/monitor/check.py)
 
 setup() {
@@ -111,6 +112,7 @@ ci/build.sh --target
 ci/deps.sh --profile
 ci/every-patch.sh --topic
 ci/every-patch.sh --minutes
+ci/mutants --minutes
 ci/rebase.sh --tarball
 ci/rebase.sh --topic
 ci/rebase.sh --show
@@ -132,6 +134,7 @@ ci/apply.sh --variant gamma
 ci/build.sh --variant gamma
 ci/every-patch.sh --topic gamma
 ci/every-patch.sh --minutes 0
+ci/mutants --minutes 0
 ci/deps.sh --profile gamma
 ci/rebase.sh --tarball ci/pins --topic gamma
 ci/rebase.sh --tarball gamma

@@ -114,6 +114,12 @@ it's two words
     run -0 repo/configure-wrapper.sh --no-deps --no-boot --distfiles d
 }
 
+@test "a tarball that isn't there ends it before anything is installed" {
+    run -2 ./configure-wrapper.sh --tarball "$BATS_TEST_TMPDIR/none.tar.xz"
+    one_line "--tarball $BATS_TEST_TMPDIR/none.tar.xz: no such file"
+    [ ! -e build ]
+}
+
 @test "a stage that fails ends it there" {
     head -c 100 "$TARBALL" >"$BATS_TEST_TMPDIR/short.tar.xz"
     run -1 ./configure-wrapper.sh --no-deps --tarball "$BATS_TEST_TMPDIR/short.tar.xz"

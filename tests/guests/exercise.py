@@ -16,7 +16,8 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "ci"))
 # pylint: disable=wrong-import-position
-from migrate_guest import Guest, migrate, wait_incoming  # noqa: E402
+from migrate_guest import (  # noqa: E402
+    Guest, compare_ram, migrate, wait_incoming)
 from lib.series import BUILD  # noqa: E402
 from lib.tool import (  # noqa: E402
     PATIENCE, Parser, Skip, Wrong, binary, command, comment, kvm_usable,
@@ -198,8 +199,7 @@ def finish(source, target, tmp, opts):
     """Migrate, compare all of the RAM, and let the guest go on."""
     migrate(source, target, opts)
     wait_incoming(target)
-    if source.ram_digest(tmp) != target.ram_digest(tmp):
-        raise Wrong("guest RAM differs")
+    compare_ram(source, target, tmp)
     target.vm.cmd("cont")
     target.wait_passes(3)
 

@@ -4,8 +4,9 @@
 A shim between QEMU and KVM (kvmshim.c) checks that KVM_CLEAR_DIRTY_LOG only
 names pages that KVM_GET_DIRTY_LOG has reported since logging began, also where
 logging has begun before and was stopped by a cancelled migration or at the
-end of a measurement of the dirty rate, and also on a KVM without
-KVM_DIRTY_LOG_INITIALLY_SET, as it is on x86 before Linux 5.7 and elsewhere.
+end of a measurement of the dirty rate, or where the dirty rate is measured at
+the same time, and also on a KVM without KVM_DIRTY_LOG_INITIALLY_SET, as it is
+on x86 before Linux 5.7 and elsewhere.
 A guest (slowwriter.S) dirties a page each millisecond meanwhile, and its RAM
 has to be the same on both sides of the migration.
 
@@ -216,6 +217,29 @@ def dirty_rate(source):
         if stores >= 1024:
             raise Wrong(f"{stores} stores, and a dirty rate of 0: {answer}")
     raise Wrong(f"the guest hardly stores: {answer}")
+
+
+def measure(source):
+    """A measurement that goes on for longer than a migration, mostly."""
+    source.vm.cmd("calc-dirty-rate", calc_time=60, mode="dirty-bitmap")
+    wait_until(lambda: source.status("query-dirty-rate") == "measuring",
+               PATIENCE, "no measurement begins")
+
+
+def limit(source):
+    """A limit that the guest doesn't reach, for which rings are emptied."""
+    source.vm.cmd("set-vcpu-dirty-limit", dirty_rate=1000)
+
+
+def measured_amid(source, relay):
+    """A measurement that begins and ends while a migration logs, and syncs and
+    clears the same logs.
+    """
+    # All was sent once, and this round stays
+    relay.next_round()
+    relay.next_round()
+    dirty_rate(source)
+    relay.next_round()
 
 
 def nothing(*_):
@@ -619,6 +643,16 @@ def cases():
                               amid=shadow),
             "migrate while slots are made anew, "
             f"{'no ' if hide else ''}INITIALLY_SET")
+    for name, before, amid, title in (
+            ("measured", nothing, measured_amid,
+             "amid which a dirty rate is measured"),
+            ("measuring", measure, nothing,
+             "while a dirty rate is being measured")):
+        for hide in (True, False):
+            table[name + ("-hidden" if hide else "")] = (
+                functools.partial(migrate_after, before=before, hide=hide,
+                                  amid=amid),
+                f"migrate {title}, {'no ' if hide else ''}INITIALLY_SET")
     for hide in (True, False):
         table["switched" + ("-hidden" if hide else "")] = (
             functools.partial(migrate_after, before=on_and_off, hide=hide,
@@ -636,7 +670,9 @@ def cases():
             ("shadow", "while slots are made anew", nothing,
              functools.partial(removed, still=False), "std"),
             ("switched", "with a display that is switched off and on",
-             on_and_off, on_and_off_amid, "vmware")):
+             on_and_off, on_and_off_amid, "vmware"),
+            ("limited", "while a dirty rate is limited", limit, nothing,
+             "std")):
         table[f"{name}-ring"] = (
             functools.partial(migrate_after, before=before, amid=amid, vga=vga,
                               ring=True), f"migrate {title}, dirty ring")

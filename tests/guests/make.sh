@@ -10,11 +10,11 @@ usage() {
 examples:
   tests/guests/make.sh     vmlinuz, modules, initramfs.gz, ramwriter,
                            pagewriter, slowwriter, stallwriter, idler,
-                           exitloops and kvmshim.so in build/guests
+                           exitloops, kvmshim.so and exitshim.so in build/guests
 
 The kernel is Debian's package linux-image-cloud-amd64, fetched with apt and
 unpacked, not installed.  The writers are boot sectors, exitloops, idler and
-stallwriter are firmware, and kvmshim.so is loaded into a QEMU.
+stallwriter are firmware, and the shims are loaded into a QEMU.
 A second run does only what changed.
 Exit status: 0 all are there, 1 one could not be made, 2 wrong use.
 EOF
@@ -108,7 +108,7 @@ key=$(cat "$here"/init "$here"/*.[chS] "$here"/*.inc "$here/make.sh" "$out/kerne
 if [ "$(cat "$out/key" 2>/dev/null)" != "$key" ] || [ ! -f "$out/initramfs.gz" ] ||
     [ ! -f "$out/ramwriter" ] || [ ! -f "$out/pagewriter" ] || [ ! -f "$out/exitloops" ] ||
     [ ! -f "$out/slowwriter" ] || [ ! -f "$out/stallwriter" ] || [ ! -f "$out/idler" ] ||
-    [ ! -f "$out/kvmshim.so" ]; then
+    [ ! -f "$out/kvmshim.so" ] || [ ! -f "$out/exitshim.so" ]; then
     make_initramfs
     # 16384 pages: 64 MiB
     make_image ramwriter 32 0x7c00 512 -DRAMWRITER_PAGES=16384
@@ -119,8 +119,10 @@ if [ "$(cat "$out/key" 2>/dev/null)" != "$key" ] || [ ! -f "$out/initramfs.gz" ]
     # The same, a page each 2^21 ticks: about a millisecond
     make_image slowwriter 32 0x7c00 512 -DSLOWWRITER_PAGES=16384 -DSLOWWRITER_TICKS=21
     # A QEMU may have the old one loaded.
-    cc -shared -fPIC -O2 -Wall -Werror -o "$out/kvmshim.tmp" "$here/kvmshim.c" -ldl
-    mv "$out/kvmshim.tmp" "$out/kvmshim.so"
+    for shim in kvmshim exitshim; do
+        cc -shared -fPIC -O2 -Wall -Werror -o "$out/$shim.tmp" "$here/$shim.c" -ldl
+        mv "$out/$shim.tmp" "$out/$shim.so"
+    done
     echo "$key" >"$out/key"
 fi
 note "guest: $(cat "$out/kernel") in build/guests"

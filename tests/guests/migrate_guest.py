@@ -27,6 +27,7 @@ import hashlib
 import itertools
 import pathlib
 import re
+import shutil
 import sys
 import tempfile
 
@@ -40,6 +41,8 @@ from lib.tool import (  # noqa: E402
     no_guest, no_qemu, run_main, verdict, wait_until, within)
 
 RAM_MIB = 192
+PAGE = 4096
+SHOWN = 20
 EXAMPLES = """examples:
   tests/guests/migrate_guest.py                    patched to patched
   tests/guests/migrate_guest.py --path patched,pristine,patched
@@ -156,18 +159,20 @@ class Guest:
         self.vm.cmd("migrate-set-parameters", max_bandwidth=bandwidth << 20,
                     downtime_limit=downtime)
 
-    def ram_digest(self, tmp):
-        """SHA-256 of guest RAM and of video RAM; the guest is stopped."""
-        path = pathlib.Path(tmp, "ram")
-        digest = hashlib.sha256()
+    def save_ram(self, path):
+        """Guest RAM and then video RAM, to a file, and what lies where, as
+        (address, size) pairs; the guest is stopped."""
         ram = self.vm.cmd("query-memory-size-summary")["base-memory"]
-        for start, size in ((0, ram), self.video_memory()):
-            self.vm.cmd("pmemsave", val=start, size=size, filename=str(path))
-            with path.open("rb") as memory:
-                while chunk := memory.read(1 << 20):
-                    digest.update(chunk)
-            path.unlink()
-        return digest.hexdigest()
+        parts = [(0, ram), self.video_memory()]
+        with path.open("wb") as saved:
+            for start, size in parts:
+                part = path.with_suffix(".part")
+                self.vm.cmd("pmemsave", val=start, size=size,
+                            filename=str(part))
+                with part.open("rb") as memory:
+                    shutil.copyfileobj(memory, saved, 1 << 20)
+                part.unlink()
+        return parts
 
     def video_memory(self):
         """Where the frame buffer lies: (address, size)."""
@@ -224,6 +229,45 @@ def wait_incoming(guest):
                PATIENCE, "the target does not finish")
 
 
+def differences(sent, got, parts):
+    """Of two files as save_ram() makes them: where each page is that isn't the
+    same, and what they have there, as text."""
+    with sent.open("rb") as one, got.open("rb") as other:
+        for start, size in parts:
+            for address in range(start, start + size, PAGE):
+                length = min(PAGE, start + size - address)
+                was, now = one.read(length), other.read(length)
+                if was == now:
+                    continue
+                places = [i for i in range(length) if was[i] != now[i]]
+                at = places[0]
+                yield (f"{address + at:#x}: {len(places)} bytes of the page "
+                       f"differ, {was[at:at + 16].hex()} was sent, "
+                       f"{now[at:at + 16].hex()} arrived"
+                       + (", all zero" if not any(now) else ""))
+
+
+def compare_ram(source, target, tmp):
+    """SHA-256 of what both have, or Wrong and where it isn't the same; the
+    guests are stopped."""
+    sent, got = pathlib.Path(tmp, "ram-sent"), pathlib.Path(tmp, "ram-arrived")
+    parts = source.save_ram(sent)
+    if target.save_ram(got) != parts:
+        raise Wrong("the sizes of their memory, or where it is, differ")
+    digests = []
+    for path in sent, got:
+        with path.open("rb") as memory:
+            digests.append(hashlib.file_digest(memory, "sha256").hexdigest())
+    if digests[0] != digests[1]:
+        pages = list(differences(sent, got, parts))
+        for page in pages[:SHOWN]:
+            comment(page)
+        raise Wrong(f"guest RAM differs in {len(pages)} pages: {pages[0]}")
+    sent.unlink()
+    got.unlink()
+    return digests[0]
+
+
 def release(guest):
     """The release of its QEMU: what a screen looks like is not its guest's
     alone."""
@@ -250,9 +294,7 @@ def hop(source, target, tmp, opts):
     # A page whose log is never cleared is dirty for ever.
     if opts.accel == "kvm" and not source.trace.stat().st_size:
         raise Wrong("KVM's dirty log was never cleared")
-    sent, got = source.ram_digest(tmp), target.ram_digest(tmp)
-    if sent != got:
-        raise Wrong(f"guest RAM differs: {sent} sent, {got} arrived")
+    digest = compare_ram(source, target, tmp)
     screen = source.screen(tmp)
     if release(source) != release(target):
         comment("two releases may draw differently: screens not compared")
@@ -260,7 +302,7 @@ def hop(source, target, tmp, opts):
         raise Wrong("the screens differ")
     target.vm.cmd("cont")
     target.wait_passes(opts.passes)
-    comment(f"{syncs} dirty syncs, RAM sha256 {got[:16]} on both sides")
+    comment(f"{syncs} dirty syncs, RAM sha256 {digest[:16]} on both sides")
     if opts.feeder:
         problem = opts.feeder.check(had, PATIENCE)
         if problem:
