@@ -279,16 +279,17 @@ class SyncSize(Experiment):
         return [(m[3], int(m[1]), int(m[2] or 0), m[0]) for m in found if m]
 
     def summary(self, rows):
-        """Of each accelerator, the largest size, and one that runs; and what
-        was skipped.
+        """Of each accelerator, the largest size, with and without the kernel's
+        part, and one that runs; and what was skipped.
         """
         idle = [m for m in self.matches(rows) if not m[2]]
         largest = {accel: case for accel, _, _, case in
                    sorted(idle, key=lambda m: m[1]) if not skipped(rows, case)}
+        shown = {case + part for case in largest.values()
+                 for part in ("", self.STAGES[1][1])}
         return super().summary([
             row for row in rows if row["variant"] == "skipped"
-            or row["case"] in largest.values()
-            or self.RUNNING.search(row["case"])])
+            or row["case"] in shown or self.RUNNING.search(row["case"])])
 
     def drawn(self, case):
         return False
