@@ -40,6 +40,7 @@ ELSEWHERE = {
     # aarch64's
     "tests/qtest/acpi-pcihp-dma-test.c",
     # guests
+    "tests/tcg/x86_64/system/pae-pdpte.c",
     "tests/tcg/x86_64/system/rep-string.c",
     "tests/tcg/x86_64/system/svm-cr8.c",
     "tests/tcg/x86_64/system/svm-eventinj.c",

@@ -270,6 +270,14 @@ host_lacks() {
     says 'not ok 1 - one/lab: survived'
     grep -q "^lab --qemu $REPO/build/mutants.d/obj/qemu-system-x86_64 post\$" build/mutants.log
 
+    # What the job takes beside it is built, too.
+    mkdir -p tests/lab/jobs
+    echo '# lab: smp=2 programs=tests/qtest/of-lab,qemu-img needs=x' \
+        >tests/lab/jobs/post.sh
+    run -1 ci/mutants one/lab
+    grep -qx tests/qtest/of-lab build/mutants.d/obj/targets
+    grep -qx qemu-img build/mutants.d/obj/targets
+
     stub bats <<<'#!/bin/sh
 echo "bats $*, $THRIFT_QEMU"; echo "perturb $MALLOC_PERTURB_."; echo 1..1; echo "ok 1"'
     mutant one/glue 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' 'Killed-by: glue use'

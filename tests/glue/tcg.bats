@@ -84,3 +84,8 @@ tcg() {
         [[ $said == *"$written_twice"* ]]
     done
 }
+
+@test "walks of PAE paging write to no page directory pointer" {
+    tcg pae-pdpte
+    [[ $output == *PASS* ]]
+}
