@@ -82,3 +82,11 @@ kvmlog() {
 @test "a dirty ring names pages of a log that has ended" {
     kvmlog switched-ring
 }
+
+@test "stores to a slot while it goes are kept" {
+    kvmlog bar
+}
+
+@test "a dirty ring is reset until all of it is done" {
+    kvmlog early-ring
+}

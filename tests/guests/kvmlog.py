@@ -16,6 +16,9 @@ that nobody has touched.
 The same with KVM's dirty ring: no log is read or cleared then, and what a ring
 has of a slot must not be lost when the slot goes.
 
+Between the last look at the log of a slot and its removal the shim waits, for
+the guest to store to it; and it has KVM reset nothing of a ring at times.
+
 With few memory slots, a DIMM is refused or accepted; QEMU must not end.
 Output is TAP.
 
@@ -309,6 +312,15 @@ def removed(source, relay, still):
         raise Wrong("there was a sync before the slot was removed")
 
 
+def bar_off(source, relay):
+    """The frame buffer goes from the guest's memory, and isn't stored to any
+    more: what was stored to it last is shown for good."""
+    relay.next_round()
+    relay.next_round()
+    monitor(source, f"o /w 0xcf8 {0x80001004:#x}")
+    monitor(source, "o /h 0xcfc 1")
+
+
 def removals(source):
     """How often a slot of half of the guest's RAM or more was removed."""
     pages = {}
@@ -410,7 +422,7 @@ def check_calls(source, ring):
 
 
 def migrate_after(variant, tmp, before, hide=False, display=False,
-                  low=RAM * MIB, amid=nothing, vga="std", ring=False):
+                  low=RAM * MIB, amid=nothing, vga="std", ring=False, **env):
     """Something that starts and stops logging, then a migration."""
     # pylint: disable=too-many-arguments
     if ring and no_dirty_ring():
@@ -420,7 +432,7 @@ def migrate_after(variant, tmp, before, hide=False, display=False,
     with contextlib.ExitStack() as stack:
         source = writer(stack, variant, tmp, "source", *odd,
                         accel=f"kvm,dirty-ring-size={RING}" if ring else "kvm",
-                        KVMSHIM_HIDE="1" if hide else "")
+                        KVMSHIM_HIDE="1" if hide else "", **env)
         wait_writes(source, 2)
         before(source)
         target = writer(stack, variant, tmp, "target", *odd, "-S",
@@ -676,6 +688,16 @@ def cases():
         table[f"{name}-ring"] = (
             functools.partial(migrate_after, before=before, amid=amid, vga=vga,
                               ring=True), f"migrate {title}, dirty ring")
+    table["early-ring"] = (
+        functools.partial(migrate_after, before=nothing, ring=True,
+                          KVMSHIM_EARLY="1"),
+        "migrate while rings are reset a part at a time, dirty ring")
+    for ring in (False, True):
+        table["bar" + ("-ring" if ring else "")] = (
+            functools.partial(migrate_after, before=nothing, amid=bar_off,
+                              ring=ring, KVMSHIM_LATE="50000"),
+            "migrate while a slot goes that the guest stores to"
+            + (", dirty ring" if ring else ""))
     table["first"] = first_round, "no log is read for the first round"
     table["untouched"] = (untouched_memory,
                           "a log is cleared before untouched memory is looked "

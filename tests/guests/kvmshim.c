@@ -6,6 +6,10 @@
  *
  *   KVMSHIM_HIDE    not empty: KVM_DIRTY_LOG_INITIALLY_SET is not offered
  *   KVMSHIM_SLOTS   what KVM_CAP_NR_MEMSLOTS is said to be
+ *   KVMSHIM_EARLY   not empty: every other time KVM_RESET_DIRTY_RINGS resets
+ *                   nothing, as if a signal were pending (since Linux 6.17)
+ *   KVMSHIM_LATE    microseconds from when a slot that logs is to be removed
+ *                   until it is
  *   KVMSHIM_OUT     a file to report to
  *
  * KVM_CLEAR_DIRTY_LOG may only name pages that a KVM_GET_DIRTY_LOG reported
@@ -30,6 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 #include <linux/kvm.h>
 
 #define PAGE        4096
@@ -219,6 +224,29 @@ static int extension(int fd, unsigned long request, long which)
     return r;
 }
 
+/* Time for a guest to store to what goes, without mutex */
+static void wait_for_removal(const struct kvm_userspace_memory_region *r)
+{
+    const char *late = getenv("KVMSHIM_LATE");
+    bool logs;
+
+    pthread_mutex_lock(&mutex);
+    logs = find(r->slot)->flags & KVM_MEM_LOG_DIRTY_PAGES;
+    pthread_mutex_unlock(&mutex);
+    if (late && !r->memory_size && logs) {
+        usleep(atoi(late));
+    }
+}
+
+/* Under mutex */
+static bool is_early(void)
+{
+    const char *early = getenv("KVMSHIM_EARLY");
+    static unsigned calls;
+
+    return early && *early && calls++ % 2 == 0;
+}
+
 int ioctl(int fd, unsigned long request, ...)
 {
     va_list ap;
@@ -235,6 +263,7 @@ int ioctl(int fd, unsigned long request, ...)
         return extension(fd, request, (long)arg);
     case (uint32_t)KVM_SET_USER_MEMORY_REGION:
     case SET_REGION2:
+        wait_for_removal(arg);
         pthread_mutex_lock(&mutex);
         region(arg);
         r = real_ioctl(fd, request, arg);
@@ -253,7 +282,7 @@ int ioctl(int fd, unsigned long request, ...)
         break;
     case (uint32_t)KVM_RESET_DIRTY_RINGS:
         pthread_mutex_lock(&mutex);
-        r = real_ioctl(fd, request, arg);
+        r = is_early() ? 0 : real_ioctl(fd, request, arg);
         reset += r > 0 ? r : 0;
         break;
     case SCAN:
