@@ -6,10 +6,11 @@
  *
  *   KVMSHIM_HIDE    not empty: KVM_DIRTY_LOG_INITIALLY_SET is not offered
  *   KVMSHIM_SLOTS   what KVM_CAP_NR_MEMSLOTS is said to be
- *   KVMSHIM_EARLY   not empty: every other time KVM_RESET_DIRTY_RINGS resets
- *                   nothing, as if a signal were pending (since Linux 6.17)
+ *   KVMSHIM_EARLY   not empty: KVM_RESET_DIRTY_RINGS resets nothing if the
+ *                   thread doesn't block SIGUSR1, as if that were pending (since
+ *                   Linux 6.17)
  *   KVMSHIM_LATE    microseconds from when a slot that logs is to be removed
- *                   until it is
+ *                   until it is; pages that changed meanwhile are reported
  *   KVMSHIM_OUT     a file to report to
  *
  * KVM_CLEAR_DIRTY_LOG may only name pages that a KVM_GET_DIRTY_LOG reported
@@ -27,6 +28,7 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -224,27 +226,42 @@ static int extension(int fd, unsigned long request, long which)
     return r;
 }
 
-/* Time for a guest to store to what goes, without mutex */
+/* Time for a guest to store to what goes, and whether it does, without mutex */
 static void wait_for_removal(const struct kvm_userspace_memory_region *r)
 {
     const char *late = getenv("KVMSHIM_LATE");
-    bool logs;
+    uint64_t changed = 0;
+    uint8_t *before;
+    Slot slot;
 
     pthread_mutex_lock(&mutex);
-    logs = find(r->slot)->flags & KVM_MEM_LOG_DIRTY_PAGES;
+    slot = *find(r->slot);
     pthread_mutex_unlock(&mutex);
-    if (late && !r->memory_size && logs) {
-        usleep(atoi(late));
+    if (!late || !*late || r->memory_size || !slot.npages ||
+        !(slot.flags & KVM_MEM_LOG_DIRTY_PAGES)) {
+        return;
+    }
+    before = malloc(slot.npages * PAGE);
+    memcpy(before, (void *)slot.host, slot.npages * PAGE);
+    usleep(atoi(late));
+    for (uint64_t i = 0; i < slot.npages * PAGE; i += PAGE) {
+        changed += !!memcmp(before + i, (uint8_t *)slot.host + i, PAGE);
+    }
+    free(before);
+    if (out) {
+        fprintf(out, "late %llu of %llu\n", (unsigned long long)changed,
+                (unsigned long long)slot.npages);
     }
 }
 
-/* Under mutex */
+/* As if a signal were pending where one can be: that ends the call. */
 static bool is_early(void)
 {
     const char *early = getenv("KVMSHIM_EARLY");
-    static unsigned calls;
+    sigset_t blocked;
 
-    return early && *early && calls++ % 2 == 0;
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    return early && *early && !sigismember(&blocked, SIGUSR1);
 }
 
 int ioctl(int fd, unsigned long request, ...)
