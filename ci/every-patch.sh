@@ -16,8 +16,9 @@ A topic that needs no other is built on the base alone, whatever stands before i
 in series: what is tested is what its mails are applied to.  At the topic's end the
 qtests that patches/TOPIC/tests names are run, too, one a line, with arguments.
 
-Results are kept by tree id in build/every-patch.results: a commit whose tree
-passed once is not built again, whatever became of its message.
+Results are kept in build/every-patch.results: a commit whose tree passed once is
+not built again, whatever became of its message, as long as the tests that its
+topic names, how it's built, the compiler and whether there is KVM are the same.
 
 options:
   --topic T      only the commits of topic T
@@ -150,7 +151,22 @@ test_topic() {
         (cd "$obj" && QTEST_QEMU_BINARY=./qemu-system-x86_64 QTEST_QEMU_IMG=./qemu-img \
             timeout 1800 "tests/qtest/$name" --tap $args </dev/null) \
             >"$log" 2>&1 || return
+        tap_passed "$log" || return
     done < <(sed -e 's/#.*//' -e '/^ *$/d' "$file")
+}
+
+# What a result depends on, beside the tree
+host=$(
+    cat "$ROOT/ci/build.sh" "$ROOT/ci/helpers/unit_tests.py"
+    cc --version 2>&1 || :
+    [ ! -w /dev/kvm ] || echo kvm
+)
+
+# result TREE TOPIC: the line that says that it passed
+result() {
+    local tests=$ROOT/patches/$2/tests
+    [ -z "$2" ] || [ ! -f "$tests" ] || tests=$(cat "$tests")
+    echo "$1 pass ${2:--} $(printf '%s\n' "$host" "${2:+$tests}" | sha256sum | cut -c1-16)"
 }
 
 total=${#commits[@]} i=0 bad=0 left=0
@@ -161,7 +177,8 @@ for commit in "${commits[@]}"; do
     tree=$(git -C "$SRC" rev-parse "$commit^{tree}")
     subject=$(git -C "$SRC" log -1 --format=%s "$commit")
     topic=${ends[$commit]:-}
-    if grep -qxF "$tree pass ${topic:--}" "$results"; then
+    line=$(result "$tree" "$topic")
+    if grep -qxF "$line" "$results"; then
         note "[$i/$total] passed before: $subject"
         continue
     fi
@@ -171,7 +188,7 @@ for commit in "${commits[@]}"; do
     fi
     start=$SECONDS
     if test_commit "$commit" && { [ -z "$topic" ] || test_topic "$topic"; }; then
-        echo "$tree pass ${topic:--}" >>"$results"
+        echo "$line" >>"$results"
         note "[$i/$total] pass: $subject ($((SECONDS - start)) s)"
     else
         bad=$((bad + 1))

@@ -56,7 +56,7 @@ if [ -n "$tsan" ]; then
 elif [ ${#hosts[@]} = 0 ]; then
     hosts=(ilp32 llp64 clang)
 fi
-[ -x "$SRC/configure" ] || die "$SRC has no sources: run ci/apply.sh"
+[ -x "$SRC/configure" ] || die "$SRC has no sources: run ./configure-wrapper.sh"
 lock_build
 
 # programs: each with its sources, a line each
@@ -166,6 +166,10 @@ one() {
     runs "$1" || return 3
     run "$1" "$2" >"$out" 2>&1 || {
         tail -n 30 "$out" | tr -d '\r' | sed 's/^/# /'
+        return 1
+    }
+    tap_passed "$out" || {
+        tail -n 5 "$out" | tr -d '\r' | sed 's/^/# /'
         return 1
     }
     echo "# $(grep -c '^ok ' "$out") cases"

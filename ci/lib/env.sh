@@ -208,3 +208,20 @@ import_tarball() {
         GIT_AUTHOR_EMAIL='queue@qemu-thrift.invalid' \
         qgit -C "$SRC" commit-tree -m "$3" "$tree"
 }
+
+# tap_passed FILE: whether the TAP there is that of a program that ran all its
+# cases; if not, why is added to the file
+tap_passed() {
+    PYTHONPATH=$ROOT/ci PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 - "$1" <<'END'
+import pathlib
+import sys
+from lib.tool import tap_trouble
+path = pathlib.Path(sys.argv[1])
+output = path.read_text(encoding="utf-8", errors="replace")
+trouble = tap_trouble(output.replace("\r", ""))
+if trouble:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"error: {trouble}\n")
+sys.exit(bool(trouble))
+END
+}

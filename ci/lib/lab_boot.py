@@ -2,6 +2,7 @@
 """
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -249,7 +250,8 @@ class Boot:
                 dict(os.environ))
         self.took += time.monotonic() - began
         self.used += used
-        lines, ended = self.console()
+        lines, plan, ended = self.console()
+        cases = sum(line.startswith(("ok ", "not ok ")) for line in lines)
         why = None
         if status is None:
             why = (f"not done in {timeout} s of CPU time"
@@ -260,17 +262,29 @@ class Boot:
             why = f"L0 ended with {status}: {said[-200:]}"
         elif not ended:
             why = "L1 ended before the job had"
+        elif plan is None:
+            why = "it ended before its last line, 'finished'"
+        elif plan != cases:
+            why = f"of its {plan} cases {cases} are on the console"
         self.results()
         return lines, why
 
     def console(self):
-        """What the job has said on L1's console, and if it came to its end.
+        """What the job has said on L1's console.
+
+        Returns: (lines, the number of cases that its last line has or None,
+        whether L1 came to its end)
         """
         path = self.dir / "console"
         text = path.read_text(errors="replace") if path.is_file() else ""
         lines = [line.removeprefix(MARK).rstrip()
                  for line in text.splitlines() if line.startswith(MARK)]
-        return [line for line in lines if line != "end"], "end" in lines
+        said = [line for line in lines if not re.fullmatch(
+            r"end|1\.\.\d+", line)]
+        plans = [int(line[3:]) for line in lines
+                 if re.fullmatch(r"1\.\.\d+", line)]
+        return said, plans[0] if len(plans) == 1 else None, \
+            "end" in lines
 
     def results(self):
         """Unpack what the job has left."""

@@ -29,13 +29,16 @@ FULL = "linux-image-amd64"
 MAKING = threading.Lock()
 # In the order to load them; what a kernel doesn't have as module it has built
 # in, or it does without.
+VHOST_MODULES = "tun tap vhost_iotlb vhost vhost_net".split()
 L1_MODULES = {
     "kvm-amd": {
         "kvm": "irqbypass kvm ccp kvm-amd".split(),
         "disk": """virtio_ring virtio virtio_pci_legacy_dev
-            virtio_pci_modern_dev virtio_pci virtio_blk""".split()},
+            virtio_pci_modern_dev virtio_pci virtio_blk""".split(),
+        "net": VHOST_MODULES},
     "kvm-intel": {
         "kvm": "irqbypass kvm kvm-intel".split(),
+        "net": VHOST_MODULES,
         "disk": "scsi_common scsi_mod libata ata_piix sd_mod".split()}}
 L2_MODULES = """virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev
     virtio_pci virtio_blk scsi_common scsi_mod libata ata_piix crct10dif_common
@@ -524,6 +527,8 @@ GUESTS = {
                              "usr/lib/grub-rescue/grub-rescue-cdrom.iso"),
     "ipxe.iso": lambda: only(package("ipxe"), "usr/lib/ipxe/ipxe.iso"),
     "ipxe.lkrn": lambda: only(package("ipxe"), "boot/ipxe.lkrn"),
+    "rombios.bin": lambda: only(package("bochsbios"),
+                                "usr/share/bochs/BIOS-bochs-latest"),
     "memtest.bin": lambda: only(package("memtest86+"),
                                 "boot/memtest86+x64.bin"),
     "OVMF_CODE.fd": lambda: only(package("ovmf"),

@@ -495,6 +495,18 @@ def not_run(output):
         if left > 0 else None
 
 
+def tap_trouble(output):
+    """Why a TAP program that ended with status 0 has not passed, or None."""
+    if re.search(r"^1\.\.0 *# *SKIP", output, re.M | re.I):
+        return None
+    bad = re.search(r"^not ok .*", output, re.M)
+    if bad:
+        return bad.group()
+    if not re.search(r"^ok \d", output, re.M):
+        return "it ran no test"
+    return not_run(output)
+
+
 def tap(cases, go_on=True):
     """Run pairs of function and title, print TAP.  Returns: the exit status
 

@@ -74,6 +74,7 @@ all_end() {
     run -0 /usr/bin/python3 - <<'END'
 import sys
 from importlib import machinery, util
+from types import SimpleNamespace
 
 sys.path.insert(0, "ci")
 loader = machinery.SourceFileLoader("check", "ci/check")
@@ -84,7 +85,7 @@ busy = "import time\nwhile time.process_time() < 0.3: pass"
 for command, least, most in (
         (["sh", "-c", f"/usr/bin/python3 -c '{busy}'; :"], 0.29, 1e9),
         (["sleep", "1"], 0, 0.29)):
-    run = check.Run("lint", None, check.Processes())
+    run = check.Run("lint", SimpleNamespace(only=["lint"]), check.Processes())
     run.command(command)
     assert least <= run.cpu <= most, f"{command} took {run.cpu}"
 END
@@ -330,7 +331,40 @@ suite.sh trixie'
     run -1 ci/check --only mutants
     says 'failed: mutants: mutants: one/mutant'
     says '0 passed, 1 failed, 1 skipped'
+    never_says 'said nothing'
     all_end
+    # It may be one that hangs.
+    sed -i 's/^QUIET_MINUTES = 10/QUIET_MINUTES = 0.01/' ci/check
+    run -1 ci/check --only mutants
+    says '; it had said nothing for 0 minutes'
+}
+
+@test "a run that takes too long begins no stage, and ends those that run, but for --only" {
+    becomes ci/deps.sh "echo deps >>$STEPS" 'exec sleep 600'
+    sed -i 's/^LAST_BEGIN_MINUTES, LAST_END_MINUTES = 65, 80/LAST_BEGIN_MINUTES, LAST_END_MINUTES = 0, 80/' ci/check
+    run -0 ci/check
+    says 'skipped: stage deps: the run has taken 0 minutes; ci/check --only deps does it'
+    says 'skipped: stage guest: the run has taken 0 minutes; ci/check --only guest does it'
+    says '0 passed, 0 failed, 24 skipped'
+    same "$(cat "$STEPS" 2>/dev/null)" ''
+    sed -i 's/^LAST_BEGIN_MINUTES, LAST_END_MINUTES = 0, 80/LAST_BEGIN_MINUTES, LAST_END_MINUTES = 0.05, 0.05/' ci/check
+    run -0 ci/check
+    says 'skipped: stage deps: the run has taken 0.05 minutes; ci/check --only deps does it'
+    same "$(cat "$STEPS")" deps
+    becomes ci/deps.sh 'echo not ok 1 - a' 'exec sleep 600'
+    run -1 ci/check
+    says 'failed: deps: not ok 1 - a'
+    becomes ci/deps.sh 'sleep 4'
+    run -0 ci/check --only deps
+    says '1 passed, 0 failed, 0 skipped'
+}
+
+@test "a stage that ends with the status of timeout(1) has not taken too long" {
+    becomes ci/suite.sh 'echo "suite.sh: error: no packages"' 'exit 124'
+    becomes ci/mutants 'echo 1..1' 'echo not ok 1 - a' 'exit 124'
+    run -1 ci/check --only debian13 --only mutants
+    says 'failed: debian13: suite.sh: error: no packages'
+    says '0 passed, 2 failed, 0 skipped'
 }
 
 @test "what it runs ends with it" {
@@ -392,7 +426,7 @@ END
 @test "a program that takes too long behind a case that failed is told of, too" {
     run -0 with_check <<'END'
 run = check.Run("hosts", None, check.Processes())
-run.tap_result("a", 124, "1..2\nnot ok 1 - x\n\ntimed out after 5 s\n")
+run.tap_result("a", check.TIMED_OUT, "1..2\nnot ok 1 - x\n\ntimed out after 5 s\n")
 print(*run.tally.failures, sep="\n")
 # What is red because of a case is told once
 run = check.Run("hosts", None, check.Processes())

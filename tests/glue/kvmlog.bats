@@ -90,3 +90,27 @@ kvmlog() {
 @test "no signal ends the reset of a dirty ring" {
     kvmlog early-ring
 }
+
+@test "what a reset of a dirty ring leaves is sent once more" {
+    kvmlog short-ring
+}
+
+@test "unplugged memory is not sent because a dirty ring was reset in part" {
+    kvmlog unplugged-ring
+}
+
+@test "packets do not end the reset of a dirty ring" {
+    kvmlog busy-ring
+}
+
+@test "a dirty ring that overflows loses nothing" {
+    kvmlog full-ring
+}
+
+@test "stores to a slot while it goes are kept in a dirty ring" {
+    kvmlog bar-ring
+}
+
+@test "a guest goes on whose stores fill a dirty ring far beyond its size" {
+    kvmlog very-full-ring
+}

@@ -33,9 +33,13 @@ job() {
     printf '#!/bin/sh\n# %s\n# lab: %s\nexit\n' "$2" "$3" >"tests/lab/jobs/$1.sh"
 }
 
-# console LINE...: what L1 says, in a QEMU that emulates nothing
+# console LINE...: what L1 says, in a QEMU that emulates nothing; before its end
+# comes what a job ends with
 console() {
-    printf '%s\n' "$@" | sed 's/^/LAB: /' >said
+    local cases
+    cases=$(printf '%s\n' "$@" | grep -c -E '^(not )?ok ' || :)
+    printf '%s\n' "$@" | sed "s/^end\$/1..$cases\n&/; s/^cut\$/end/" |
+        sed 's/^/LAB: /' >said
     cat >l0 <<'EOT'
 #!/bin/sh
 for arg; do
@@ -57,6 +61,10 @@ EOT
     run -0 ci/lab --list
     says 'one              quick  One guest'
     says 'other                   Another one'
+    run -0 ci/lab --list one
+    same "$output" 'one              quick  One guest'
+    run -2 ci/lab --list none
+    one_line "no job 'none': see ci/lab --list"
 }
 
 @test "lab: wrong use is said in one line" {
@@ -129,6 +137,16 @@ EOT
     echo 'echo "it broke"; exit 3' >>l0
     run -1 ci/lab one --l0 ./l0
     says 'not ok 2 one: L0 ended with 3: it broke'
+}
+
+@test "lab: a job has to say its last line, and all its cases to arrive" {
+    console 'ok guest runs' cut
+    run -1 ci/lab one --l0 ./l0
+    says 'ok 1 one: guest runs'
+    says "not ok 2 one: it ended before its last line, 'finished'"
+    console 'ok guest runs' 1..2 cut
+    run -1 ci/lab one --l0 ./l0
+    says 'not ok 2 one: of its 2 cases 1 are on the console'
 }
 
 @test "lab: a job that takes too long is ended, with all that it runs" {

@@ -42,10 +42,16 @@ elif grep -q 'races' ../src/migration/ram.c; then
     printf '[ "$runs" -lt "$FINDS" ] || { echo "# ERROR: lost"; echo not ok 1; exit 1; }; echo ok 1\n' >>"$target"
 elif grep -q 'begins a QEMU' ../src/migration/ram.c; then
     printf 'trap "kill \\$!; exit 1" TERM\nsetsid sleep 1000 & echo $! >"$0.pid"\nwait\n' >>"$target"
+elif grep -q 'full disk' ../src/migration/ram.c; then
+    printf 'echo "# ERROR: write: No space left on device"; echo not ok 1; exit 1\n' >>"$target"
+elif grep -q 'no word' ../src/migration/ram.c; then
+    printf 'echo down >host; exit 1\n' >>"$target"
+elif grep -q 'is killed' ../src/migration/ram.c; then
+    printf 'kill -9 $$\n' >>"$target"
 elif grep -q 'sleeps' ../src/migration/ram.c; then
     printf 'sleep 1000\n' >>"$target"
 else
-    printf 'echo ok 1\n' >>"$target"
+    printf '[ ! -e "$HOST" ] || exit 1; echo ok 1\n' >>"$target"
 fi
 chmod +x "$target"
 done
@@ -367,6 +373,55 @@ is_gone() { # PID, or it waits for its parent
     says 'ok 1 - one/count-all: killed by'
 }
 
+@test "mutants: what the host has done to a test kills none" {
+    mutant one/full 'int i, n = 0;' 'int i, n = 0; \/* full disk *\/'
+    mutant one/ended 'int i, n = 0;' 'int i, n = 0; \/* is killed *\/'
+    mutant one/silent 'int i, n = 0;' 'int i, n = 0; \/* no word *\/'
+    run -1 ci/mutants --keep-going one/full one/ended
+    says "not ok 1 - one/full: not judged, for it is the host's: No space left on device"
+    says "not ok 2 - one/ended: not judged, for it is the host's: Killed"
+    # One that says nothing has found it if it's green without, on this host.
+    run -0 ci/mutants one/silent
+    says 'ok 1 - one/silent: killed by'
+    rm build/mutants.d/obj/host
+    HOST=host run -1 ci/mutants one/silent
+    says "not ok 1 - one/silent: not judged (1..1): red without the mutant, too"
+    run ! grep -q -e one/full -e one/ended build/mutants.results
+}
+
+@test "mutants: a job of the lab that is out of time kills only if the mutant says so" {
+    printf '#!/bin/sh\necho 1..1\n[ ! -e late ] || { echo "not ok 1 post: not done in 900 s of CPU time"; exit 1; }\n' >ci/lab
+    echo '[ ! -e wrong ] || { echo "not ok 1 post: guest runs"; exit 1; }; echo "ok 1"' >>ci/lab
+    # It's late, or wrong, with the mutant only.
+    sed -i '2i rm -f late wrong; grep -q "n += 1; . late" build/mutants.d/src/migration/ram.c && : >late; grep -q "n += 1; . wrong" build/mutants.d/src/migration/ram.c && : >wrong' ci/lab
+    chmod +x ci/lab
+    mutant one/late 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1; \/ late' 'Killed-by: lab post'
+    run -1 ci/mutants one/late
+    says 'not ok 1 - one/late: out of time, which kills only if the mutant says so'
+    mutant one/late 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1; \/ late' 'Killed-by: lab post' 'Timeout: kills'
+    run -0 ci/mutants one/late
+    says 'ok 1 - one/late: killed by lab post'
+    mutant one/wrong 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1; \/ wrong' 'Killed-by: lab post'
+    run -0 ci/mutants one/wrong
+    says 'ok 1 - one/wrong: killed by lab post'
+}
+
+@test "mutants: a result is of all that its test is made of" {
+    mkdir -p tests/guests
+    local part
+    printf '#!/bin/sh\n! grep -q "n += 1" build/mutants.d/src/migration/ram.c || { echo "not ok 1"; exit 1; }; echo 1..1; echo "ok 1"\n' >ci/lab
+    chmod +x ci/lab
+    mutant one/count-all 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' 'Killed-by: lab post'
+    run -0 ci/mutants --all
+    for part in tests/guests/modes.inc ci/lib/tool.py ci/lib/series.py ci/build.sh; do
+        run -0 ci/mutants --all
+        says 'ok 1 - one/count-all: was killed'
+        echo '# changed' >>"$part"
+        run -0 ci/mutants --all
+        says 'ok 1 - one/count-all: killed by'
+    done
+}
+
 @test "mutants: an interrupted run leaves nothing behind" {
     mutant one/sleeps 'int i, n = 0;' 'int i, n = 0; \/* sleeps *\/'
     ci/mutants one/sleeps 3>&- &
@@ -435,6 +490,9 @@ exit 1'
     run -2 ci/mutants --all --topic one
     run -2 ci/mutants --all one/count-all
     says 'but not two of them'
+    # A reader that has enough is no error.
+    run -0 --separate-stderr bash -c '{ sleep 0.5; ci/mutants --list; } | true'
+    same "$stderr" ''
     run -0 ci/mutants --help
     says 'ci/mutants --all'
 }

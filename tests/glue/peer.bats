@@ -132,7 +132,8 @@ qemu-system-x86 1'
 @test "peer.sh: only one works in build/, but what is there is told" {
     ci/peer.sh trixie
     exec 9>build/.lock
-    flock -n 9
+    # What the run has started may end a moment after it.
+    flock -w 10 9
     run -0 ci/peer.sh trixie
     run -1 ci/peer.sh sid 9>&-
     one_error 'another run works in build/'

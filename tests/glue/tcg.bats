@@ -43,6 +43,11 @@ tcg() {
     [[ $output == *PASS* ]]
 }
 
+@test "code that a device changes is translated anew" {
+    tcg vram-code -vga none -device cirrus-vga
+    [[ $output == *PASS* ]]
+}
+
 @test "REP MOVS and REP STOS by pages do what they do by elements" {
     tcg rep-string -no-reboot
     [[ $output == *PASS* ]]

@@ -18,7 +18,9 @@ has of a slot must not be lost when the slot goes.
 
 Between the last look at the log of a slot and its removal the shim waits, for
 the guest to store to it; and it has KVM reset nothing of a ring where a signal
-could be pending.
+or task work of io_uring could be pending, or one entry too few.  Packets come
+while rings are reset, as such work; and a guest (fastwriter) stores so fast
+that a ring may overflow.
 
 With few memory slots, a DIMM is refused or accepted; QEMU must not end.
 Output is TAP.
@@ -63,6 +65,8 @@ STEP = 64 << 10
 ADDRESS_BITS = 39
 # A migration takes five when nothing is dirty for ever
 MOST_ROUNDS = 20
+# Memory that a guest doesn't have: many times what it has
+UNPLUGGED = 1 * GIB
 # Entries of a ring that is full before somebody comes by
 SMALL_RING = 1024
 
@@ -169,14 +173,14 @@ class Relay:
             target.close()
 
 
-def writer(stack, variant, tmp, name, *args, **env):
-    """A QEMU with slowwriter."""
+def writer(stack, variant, tmp, name, *args, guest="slowwriter", **env):
+    """A QEMU with slowwriter, or fastwriter."""
     qemu = Shimmed(stack, variant, tmp, name, [
         "-machine", "pc-i440fx-10.2", "-m", f"{RAM}M",
         "-global", f"migration.x-clear-bitmap-shift={CHUNK_SHIFT}",
         "-chardev", f"file,id=serial,path={tmp}/{name}.serial",
         "-serial", "chardev:serial", "-snapshot", "-drive",
-        f"file={BUILD / 'guests/slowwriter'},if=ide,format=raw", *args],
+        f"file={BUILD / 'guests' / guest},if=ide,format=raw", *args],
                    **env)
     return qemu
 
@@ -190,10 +194,10 @@ def monitor(qemu, line):
     return int(value.group(1), 16) if value else None
 
 
-def wait_writes(qemu, turns):
+def wait_writes(qemu, turns, most=PATIENCE):
     """Until it has stored so often (times 256)."""
     want = len(qemu.serial.read_bytes()) + turns
-    wait_until(lambda: len(qemu.serial.read_bytes()) >= want, PATIENCE,
+    wait_until(lambda: len(qemu.serial.read_bytes()) >= want, most,
                "the guest does not store")
 
 
@@ -336,6 +340,164 @@ def bar_off(source, relay):
                     "their log")
 
 
+def not_restarted(source):
+    """The slots whose logs have not begun anew behind a short reset."""
+    on, restarted = {}, {}
+    is_short = False
+    for slot, pages, log in source.report(
+            r"^(?:region (\w+) pages (\d+) log (\d)|short)$"):
+        if not slot:
+            is_short = True
+        elif not is_short:
+            on[slot] = log == "1" and pages != "0"
+        else:
+            restarted.setdefault(slot, []).append(log)
+    if not any(on.values()):
+        raise Wrong("nothing was logged")
+    return [slot for slot in on if on[slot]
+            and restarted.get(slot, [])[:2] != ["0", "1"]]
+
+
+def short_reset(source, relay):
+    """KVM resets less of a ring than was collected.
+
+    It doesn't say of which pages it will not notice stores then.  So each log
+    begins anew, and all is sent once more.
+    """
+    # All was sent once, and this round stays
+    relay.next_round()
+    relay.next_round()
+    pathlib.Path(f"{source.serial}.short").touch()
+    wait_until(lambda: source.report(r"^short$"), PATIENCE, "no short reset")
+    wait_until(lambda: not not_restarted(source), PATIENCE / 5,
+               lambda: f"logs of slots {not_restarted(source)} go on")
+    ram = source.vm.cmd("query-migrate")["ram"]
+    before = ram["normal"] + ram["duplicate"]
+    relay.let(1 << 40)
+    pages = RAM * MIB // 4096
+
+    def sent_again():
+        answer = source.vm.cmd("query-migrate")
+        sent = answer["ram"]["normal"] + answer["ram"]["duplicate"]
+        if sent < before + pages and answer["status"] == "completed":
+            raise Wrong(f"{sent - before} pages were sent behind the reset")
+        return sent >= before + pages
+
+    wait_until(sent_again, PATIENCE / 5, "not all is sent once more")
+
+
+def unplugged(variant, tmp):
+    """Memory of virtio-mem that the guest doesn't have is not migrated.
+
+    A reset that ends early doesn't make it dirty, but all that there is.
+    """
+    def amid(source, relay):
+        short_reset(source, relay)
+        # All that was dirty was sent then, or is if there are no more rounds
+        now = rounds(source)
+        wait_until(lambda: rounds(source) > now + 1
+                   or source.status() == "completed", PATIENCE,
+                   "no next round")
+        ram = source.vm.cmd("query-migrate")["ram"]
+        sent = ram["normal"] + ram["duplicate"]
+        comment(f"{sent} pages were sent")
+        if sent >= UNPLUGGED // 4096:
+            raise Wrong(f"{sent} pages were sent of {RAM} MiB")
+        return True
+
+    migrate_after(variant, tmp, nothing, ring=RING, amid=amid, devices=[
+        "-m", "maxmem=4G", "-object",
+        f"memory-backend-ram,id=unplugged,size={UNPLUGGED}", "-device",
+        "virtio-mem-pci,memdev=unplugged,requested-size=0"])
+
+
+def free_port():
+    """A port for datagrams that nobody has."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_port:
+        any_port.bind(("127.0.0.1", 0))
+        return any_port.getsockname()[1]
+
+
+def flood(stack, port):
+    """Packets to a local port, some thousand a second."""
+    sender = stack.enter_context(socket.socket(socket.AF_INET,
+                                               socket.SOCK_DGRAM))
+    end = threading.Event()
+
+    def run():
+        while not end.wait(0.0002):
+            with contextlib.suppress(OSError):
+                sender.sendto(bytes(60), ("127.0.0.1", port))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    stack.callback(thread.join)
+    stack.callback(end.set)
+
+
+def busy_ring(variant, tmp):
+    """Rings are reset in the main thread, for a display, while packets come.
+
+    By Linux 6.17 and later that's when KVM may end a reset early.
+    """
+    if no_dirty_ring():
+        raise Skip(no_dirty_ring())
+    with contextlib.ExitStack() as stack:
+        port = free_port()
+        qemu = writer(
+            stack, variant, tmp, "source", "-vga", "std", "-netdev",
+            "dgram,id=n,local.type=inet,local.host=127.0.0.1,"
+            f"local.port={port},remote.type=inet,remote.host=127.0.0.1,"
+            f"remote.port={port}", guest="fastwriter",
+            accel=f"kvm,dirty-ring-size={RING}")
+        wait_writes(qemu, 2)
+        flood(stack, port)
+        for _ in range(500):
+            picture(qemu, tmp)
+
+
+def full_ring(variant, tmp, guest):
+    """A guest that stores to many pages before it leaves the guest.
+
+    Where KVM emulates it, a small ring is full to its last entry at times.
+    """
+    if no_dirty_ring():
+        raise Skip(no_dirty_ring())
+    with contextlib.ExitStack() as stack:
+        source, target = (
+            writer(stack, variant, tmp, name, "-vga", "std", *args,
+                   guest=guest,
+                   accel=f"kvm,dirty-ring-size={SMALL_RING}")
+            for name, args in (("source", ()), ("target", (
+                "-S", "-incoming", f"unix:{tmp}/migrate"))))
+        wait_writes(source, 2)
+        # So slow that it has no end; behind an overflow, too, the guest runs.
+        source.vm.cmd("migrate-set-parameters", max_bandwidth=4000000,
+                      downtime_limit=1)
+        source.vm.cmd("migrate", uri=f"unix:{tmp}/migrate")
+        wait_first(source)
+        wait_writes(source, 2, PATIENCE / 5)
+        # Some rounds, which have an end if the guest is slow
+        source.vm.cmd("migrate-set-parameters", max_bandwidth=60000000)
+        wait_until(lambda: rounds(source) >= 3
+                   or source.status() == "completed", PATIENCE / 5,
+                   "no third round")
+        source.vm.cmd("stop")
+        source.vm.cmd("migrate-set-parameters", max_bandwidth=1 << 30,
+                      downtime_limit=2000)
+        source.wait_status("completed")
+        target.wait_status("completed")
+        wrong = different(memory(source, tmp, RAM * MIB),
+                          memory(target, tmp, RAM * MIB))
+        screens = picture(source, tmp) == picture(target, tmp)
+        source.vm.shutdown()
+        if wrong or not screens:
+            raise Wrong(f"{len(wrong)} pages differ on the target, screens "
+                        f"are {'' if screens else 'not '}the same")
+        if "may have lost" not in (source.vm.get_log() or ""):
+            raise Skip("no ring overflowed, as on most KVMs")
+
+
 def removals(source):
     """How often a slot of half of the guest's RAM or more was removed."""
     pages = {}
@@ -437,17 +599,19 @@ def check_calls(source, ring):
 
 
 def migrate_after(variant, tmp, before, hide=False, display=False,
-                  low=RAM * MIB, amid=nothing, vga="std", ring=0, **env):
+                  low=RAM * MIB, amid=nothing, vga="std", ring=0, devices=(),
+                  **env):
     """Something that starts and stops logging, then a migration."""
     # pylint: disable=too-many-arguments
     if ring and no_dirty_ring():
         raise Skip(no_dirty_ring())
     odd = ["-machine", f"max-ram-below-4g={low}"] if low < RAM * MIB else []
-    odd += ["-vga", vga]
+    odd += ["-vga", vga, *devices]
     with contextlib.ExitStack() as stack:
         source = writer(stack, variant, tmp, "source", *odd,
                         accel=f"kvm,dirty-ring-size={ring}" if ring else "kvm",
-                        KVMSHIM_HIDE="1" if hide else "", **env)
+                        KVMSHIM_HIDE="1" if hide else "",
+                        KVMSHIM_SHORT=f"{tmp}/source.serial.short", **env)
         wait_writes(source, 2)
         before(source)
         target = writer(stack, variant, tmp, "target", *odd, "-S",
@@ -455,8 +619,9 @@ def migrate_after(variant, tmp, before, hide=False, display=False,
         relay = Relay(stack, source, f"{tmp}/migrate", f"{tmp}/migrate")
         relay.start()
         wait_first(source)
-        amid(source, relay)
-        most = syncs(source) + MOST_ROUNDS
+        # True: the migration may have ended in it
+        may_have_ended = amid(source, relay)
+        most = (rounds if may_have_ended else syncs)(source) + MOST_ROUNDS
         source.vm.cmd("migrate-set-parameters", downtime_limit=20)
         relay.let(1 << 40)
         shots = itertools.count()
@@ -706,7 +871,20 @@ def cases():
     table["early-ring"] = (
         functools.partial(migrate_after, before=nothing, ring=SMALL_RING,
                           KVMSHIM_EARLY="1"),
-        "migrate while signals come at full rings, dirty ring")
+        "migrate where signals and io_uring end a reset, dirty ring")
+    table["short-ring"] = (
+        functools.partial(migrate_after, before=nothing, ring=RING,
+                          amid=short_reset),
+        "migrate while a reset ends early, dirty ring")
+    table["unplugged-ring"] = (
+        unplugged,
+        "migrate with unplugged memory while a reset ends early, dirty ring")
+    table["busy-ring"] = (busy_ring,
+                          "screendumps while packets come, dirty ring")
+    for name, guest in (("full", "fastwriter"), ("very-full", "repwriter")):
+        table[f"{name}-ring"] = (
+            functools.partial(full_ring, guest=guest),
+            f"migrate a guest that fills a small dirty ring, {guest}")
     for ring in (0, RING):
         table["bar" + ("-ring" if ring else "")] = (
             functools.partial(migrate_after, before=nothing, amid=bar_off,
@@ -737,7 +915,8 @@ def main():
                         help="only this case, can be repeated")
     opts = parser.parse_args()
     parser.refuse(no_kvm(), no_qemu(binary(opts.variant)),
-                  no_guest("kvmshim.so"), no_guest("slowwriter"))
+                  no_guest("kvmshim.so"), no_guest("slowwriter"),
+                  no_guest("fastwriter"), no_guest("repwriter"))
     with tempfile.TemporaryDirectory() as tmp:
         return tap([(functools.partial(table[name][0], opts.variant, tmp),
                      f"{table[name][1]}, {opts.variant}")

@@ -6,9 +6,11 @@
  *
  *   KVMSHIM_HIDE    not empty: KVM_DIRTY_LOG_INITIALLY_SET is not offered
  *   KVMSHIM_SLOTS   what KVM_CAP_NR_MEMSLOTS is said to be
- *   KVMSHIM_EARLY   not empty: KVM_RESET_DIRTY_RINGS resets nothing if the
- *                   thread doesn't block SIGUSR1, as if that were pending (since
- *                   Linux 6.17)
+ *   KVMSHIM_EARLY   not empty: KVM_RESET_DIRTY_RINGS resets nothing if a signal or
+ *                   task work of io_uring could be pending for its thread, as if
+ *                   one were (since Linux 6.17)
+ *   KVMSHIM_SHORT   a file: once it is there that call counts one entry less,
+ *                   and one more the next time; the file goes
  *   KVMSHIM_LATE    microseconds from when a slot that logs is to be removed
  *                   until it is; pages that changed meanwhile are reported
  *   KVMSHIM_OUT     a file to report to
@@ -254,14 +256,51 @@ static void wait_for_removal(const struct kvm_userspace_memory_region *r)
     }
 }
 
-/* As if a signal were pending where one can be: that ends the call. */
+/* Has the thread run a guest? */
+static __thread bool is_vcpu;
+
+/*
+ * As if a signal were pending where one can be: that ends the call.  The main
+ * thread and vCPUs may have submitted to an io_uring as well.
+ */
 static bool is_early(void)
 {
+    static const int signals[] = {
+        SIGHUP, SIGINT, SIGTERM, SIGALRM, SIGBUS, SIGUSR1, SIGUSR2, SIGCHLD,
+    };
     const char *early = getenv("KVMSHIM_EARLY");
     sigset_t blocked;
 
+    if (!early || !*early) {
+        return false;
+    }
     pthread_sigmask(SIG_BLOCK, NULL, &blocked);
-    return early && *early && !sigismember(&blocked, SIGUSR1);
+    for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+        if (!sigismember(&blocked, signals[i])) {
+            return true;
+        }
+    }
+    return is_vcpu || getpid() == gettid();
+}
+
+/* What KVM is to have counted */
+static int counted(int r)
+{
+    static bool owed;
+    const char *path = getenv("KVMSHIM_SHORT");
+
+    if (r >= 0 && owed) {
+        owed = false;
+        return r + 1;
+    }
+    if (r < 2 || !path || unlink(path)) {
+        return r;
+    }
+    owed = true;
+    if (out) {
+        fprintf(out, "short\n");
+    }
+    return r - 1;
 }
 
 int ioctl(int fd, unsigned long request, ...)
@@ -299,7 +338,7 @@ int ioctl(int fd, unsigned long request, ...)
         break;
     case (uint32_t)KVM_RESET_DIRTY_RINGS:
         pthread_mutex_lock(&mutex);
-        r = is_early() ? 0 : real_ioctl(fd, request, arg);
+        r = counted(is_early() ? 0 : real_ioctl(fd, request, arg));
         reset += r > 0 ? r : 0;
         break;
     case SCAN:
@@ -307,6 +346,9 @@ int ioctl(int fd, unsigned long request, ...)
         scan(arg);
         r = real_ioctl(fd, request, arg);
         break;
+    case (uint32_t)KVM_RUN:
+        is_vcpu = true;
+        return real_ioctl(fd, request, arg);
     default:
         return real_ioctl(fd, request, arg);
     }

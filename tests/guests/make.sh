@@ -9,7 +9,8 @@ usage() {
     cat <<'EOF'
 examples:
   tests/guests/make.sh     vmlinuz, modules, initramfs.gz, ramwriter,
-                           pagewriter, slowwriter, stallwriter, idler,
+                           pagewriter, slowwriter, fastwriter, repwriter,
+                           stallwriter, idler,
                            exitloops, kvmshim.so and exitshim.so in build/guests
 
 The kernel is Debian's package linux-image-cloud-amd64, fetched with apt and
@@ -90,12 +91,12 @@ make_initramfs() {
     mv "$out/initramfs.tmp" "$out/initramfs.gz"
 }
 
-# make_image NAME BITS ADDRESS SIZE [ARGS]: the linker would fill up what is too
-# long
+# make_image NAME[=SOURCE] BITS ADDRESS SIZE [ARGS]: the linker would fill up
+# what is too long
 make_image() {
-    local name=$1 size=$4 emulation=elf_i386
+    local name=${1%=*} source=${1#*=} size=$4 emulation=elf_i386
     [ "$2" = 32 ] || emulation=elf_x86_64
-    cc "-m$2" "${@:5}" -c -o "$out/$name.o" "$here/$name.S"
+    cc "-m$2" "${@:5}" -c -o "$out/$name.o" "$here/$source.S"
     ld -m "$emulation" --oformat binary -Ttext "$3" -o "$out/$name.tmp" "$out/$name.o"
     [ "$(stat -c %s "$out/$name.tmp")" = "$size" ] || die "$name.S does not make $size bytes"
     mv "$out/$name.tmp" "$out/$name"
@@ -107,7 +108,8 @@ fi
 key=$(cat "$here"/init "$here"/*.[chS] "$here"/*.inc "$here/make.sh" "$out/kernel" | sha256sum)
 if [ "$(cat "$out/key" 2>/dev/null)" != "$key" ] || [ ! -f "$out/initramfs.gz" ] ||
     [ ! -f "$out/ramwriter" ] || [ ! -f "$out/pagewriter" ] || [ ! -f "$out/exitloops" ] ||
-    [ ! -f "$out/slowwriter" ] || [ ! -f "$out/stallwriter" ] || [ ! -f "$out/idler" ] ||
+    [ ! -f "$out/slowwriter" ] || [ ! -f "$out/fastwriter" ] || [ ! -f "$out/repwriter" ] ||
+    [ ! -f "$out/stallwriter" ] || [ ! -f "$out/idler" ] ||
     [ ! -f "$out/kvmshim.so" ] || [ ! -f "$out/exitshim.so" ]; then
     make_initramfs
     # 16384 pages: 64 MiB
@@ -118,6 +120,12 @@ if [ "$(cat "$out/key" 2>/dev/null)" != "$key" ] || [ ! -f "$out/initramfs.gz" ]
     make_image idler 64 0xf0000 65536
     # The same, a page each 2^21 ticks: about a millisecond
     make_image slowwriter 32 0x7c00 512 -DSLOWWRITER_PAGES=16384 -DSLOWWRITER_TICKS=21
+    # And one each 2^8: hardly a wait
+    make_image fastwriter=slowwriter 32 0x7c00 512 -DSLOWWRITER_PAGES=16384 \
+        -DSLOWWRITER_TICKS=8
+    # ... with 2 KiB by REP STOS
+    make_image repwriter=slowwriter 32 0x7c00 512 -DSLOWWRITER_PAGES=16384 \
+        -DSLOWWRITER_TICKS=8 -DSLOWWRITER_REP=2048
     # A QEMU may have the old one loaded.
     for shim in kvmshim exitshim; do
         cc -shared -fPIC -O2 -Wall -Werror -o "$out/$shim.tmp" "$here/$shim.c" -ldl

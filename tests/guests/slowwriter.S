@@ -70,6 +70,15 @@ loop:
         andl    $0xffffc, %ecx          /* the first MiB of the picture */
         movl    %esi, (%edi, %ecx)
 3:
+#ifdef SLOWWRITER_REP
+        /* Each byte is one store, for KVM's emulator */
+        movl    %edi, %edx
+        movl    $0x5000000, %edi
+        movl    $SLOWWRITER_REP, %ecx
+        movl    %ebp, %eax
+        rep stosb
+        movl    %edx, %edi
+#endif
         rdtsc
         movl    %eax, %ecx
 4:      pause

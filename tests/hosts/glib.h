@@ -160,11 +160,17 @@ void g_test_add_data_func(const char *path, gconstpointer data,
                           GTestDataFunc func);
 void g_test_add_func(const char *path, GTestFunc func);
 void g_test_message(const char *format, ...) G_GNUC_PRINTF(1, 2);
+/* What has been tested until then stands. */
+static inline void g_test_skip(const char *why)
+{
+    g_test_message("skipped: %s", why);
+}
 int g_test_run(void);
 gint g_test_rand_int(void);
 gint g_test_rand_int_range(gint begin, gint end);
 static inline gboolean g_test_rand_bit(void) { return g_test_rand_int() & 1; }
 static inline gboolean g_test_slow(void) { return false; }
+guint g_get_num_processors(void);
 int64_t g_get_monotonic_time(void);
 void g_test_timer_start(void);
 double g_test_timer_elapsed(void);

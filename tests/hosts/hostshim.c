@@ -177,6 +177,18 @@ double g_test_timer_elapsed(void)
     return (g_get_monotonic_time() - timer_start) / (double)G_USEC_PER_SEC;
 }
 
+guint g_get_num_processors(void)
+{
+#ifdef _WIN32
+    SYSTEM_INFO info;
+
+    GetSystemInfo(&info);
+    return info.dwNumberOfProcessors;
+#else
+    return sysconf(_SC_NPROCESSORS_ONLN);
+#endif
+}
+
 /* Threads; a test has few, and joins all of them */
 
 static pthread_t threads[256];

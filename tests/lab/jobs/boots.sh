@@ -18,3 +18,4 @@ for n in $(seq 10); do
     done
 done
 check "boots: all 30 come to their end ($booted)" [ $booted = 30 ]
+finished

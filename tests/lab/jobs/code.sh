@@ -12,4 +12,6 @@ for variant in $VARIANTS; do
     run code "$variant" 20 port 'code: the end' -bios /g/code.bios -device pc-testdev
     check "code $variant: all that is run is new" \
         grep -a -q -E '^\.{4000}code: the end$' "$D/port"
+    clustered 2000
 done
+finished

@@ -33,3 +33,4 @@ variants 'lines status' dev 60 serial 'L2: the end' \
     -append 'console=ttyS0 printk.time=0 mitigations=off nokaslr panic=-1 audit=0 l2=net' \
     -drive if=ide,format=raw,file=/t/ide -drive if=virtio,format=raw,file=/t/virtio \
     -nic user,model=e1000,tftp=/t/tftp -nic user,model=virtio-net-pci,tftp=/t/tftp
+finished

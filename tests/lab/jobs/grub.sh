@@ -7,5 +7,8 @@
 # shellcheck source=tests/lab/lib.sh
 . /job/lib.sh
 
+judge() { clustered 4500; }
+
 POLL=200000
 variants 'screen status' grub 60 screen 'will be executed automatically' -vga std -cdrom /g/grub.iso
+finished

@@ -87,3 +87,4 @@ say "# $(grep -c 'L2: turn' /out/all) turns"
 check "no write is lost" [ "$(grep -c BAD /out/all)" = 0 ]
 check "no turn is missing or twice" \
     [ -z "$(grep '^L2: turn' /out/all | awk '$3 != NR')" ]
+finished

@@ -9,3 +9,4 @@
 
 POLL=200000
 variants 'screen status' isolinux 60 screen 'ISOLINUX .* ETCD' -vga std -cdrom /g/ipxe.iso
+finished

@@ -12,3 +12,4 @@ judge() { tr -d '0-9#%.:|/\\-' <"$D/screen" | tr -s ' ' >"$D/words"; }
 
 POLL=200000
 variants 'words status' memtest 60 screen 'Memtest86.*v' -vga std -kernel /g/memtest.bin
+finished

@@ -46,3 +46,4 @@ if [ -x "$two" ]; then
 else
     say 'ok from and to another QEMU # SKIP there is no build/pristine'
 fi
+finished

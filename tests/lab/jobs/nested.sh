@@ -22,3 +22,4 @@ for variant in $VARIANTS; do
         grep -a -q -E '^(Aa){300}$' "$D/port"
     say "# nested $variant: $(grep -a 'nested: exit' "$D/port")"
 done
+finished

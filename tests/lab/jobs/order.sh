@@ -17,3 +17,4 @@ for variant in $VARIANTS; do
     check "order $variant: the second write is the last" \
         grep -a -q -E '^\.{1000}order: the end' "$D/port"
 done
+finished

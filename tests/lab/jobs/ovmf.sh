@@ -15,3 +15,4 @@ POLL=200000 PASSES=traced
 variants 'serial status' ovmf 200 serial 'Shell>' \
     -vga std -drive if=pflash,format=raw,readonly=on,file=/g/OVMF_CODE.fd \
     -drive if=pflash,format=raw,file=/t/vars
+finished

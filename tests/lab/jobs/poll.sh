@@ -17,3 +17,4 @@ for variant in $VARIANTS; do
         grep -a -q -E '^\.{20}$' "$D/port"
     say "# poll $variant: $(tr -cd T <"$D/port" | wc -c) of 20 were late"
 done
+finished

@@ -7,5 +7,8 @@
 # shellcheck source=tests/lab/lib.sh
 . /job/lib.sh
 
+judge() { clustered 650; }
+
 POLL=20000
 variants 'port screen status' post 20 port 'No bootable device' -vga std
+finished

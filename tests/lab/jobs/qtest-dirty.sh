@@ -14,3 +14,4 @@ qtest migration-dirty-test \
     -p $log/odd-size -p $log/running -p $log/screen -p $log/new-ram \
     -p $log/sent-once -p $ring/odd-size -p $ring/screen -p $ring/new-ram \
     -p $ring/sent-once
+finished

@@ -8,3 +8,4 @@
 . /job/lib.sh
 
 qtest exit-cluster-smp-test
+finished

@@ -9,3 +9,4 @@
 
 qtest exit-cluster-state-test
 qtest exit-cluster-host-test
+finished

@@ -10,3 +10,4 @@
 # Where only the zero page is protected in vain, and not all hosts have it
 guest=/x86_64/migration/untouched/guest
 qtest migration-test --full -p $guest/tcg/scattered -p $guest/kvm/scattered
+finished

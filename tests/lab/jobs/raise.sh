@@ -13,6 +13,8 @@ for irqchip in on split; do
             -bios /g/raise.bios -device pc-testdev
         check "raise $VARIANT: each access interrupts, and at once" \
             grep -a -q 'raise: came 03e8 late 0000' "$D/port"
+        clustered 20
         say "# raise $VARIANT: $(grep -a 'raise: came' "$D/port")"
     done
 done
+finished

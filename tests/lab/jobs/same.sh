@@ -9,3 +9,4 @@
 
 POLL=20000 TRACE=''
 run same "${VARIANTS##* }" 20 port 'No bootable device' -vga std
+finished

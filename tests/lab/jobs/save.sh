@@ -31,3 +31,4 @@ for variant in $VARIANTS "${VARIANTS##* },dirty-ring-size=4096"; do
     check "save $variant: no write is lost" [ "$(tr -d a-p <"$D/port" | wc -c)" = 0 ]
     finish
 done
+finished

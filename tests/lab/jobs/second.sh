@@ -21,3 +21,4 @@ for accel in kvm tcg; do
         tail -n 3 /t/second
     } | quote
 done
+finished

@@ -18,3 +18,4 @@ for variant in $VARIANTS; do
         grep -a -q -E '^\.{2000}shadow: the end$' "$D/port"
     say "# shadow $variant: $(tr -cd B <"$D/port" | wc -c) of the old one"
 done
+finished

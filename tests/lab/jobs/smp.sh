@@ -15,3 +15,4 @@ judge() {
 MACHINE=pc,kernel-irqchip=split POLL=200000 OFF=1 PASSES=plain
 variants 'lines status' smp 60 serial 'L2: the end' -smp 2 -kernel /g/linux -initrd /g/initrd \
     -append 'console=ttyS0 printk.time=0 mitigations=off nokaslr panic=-1 audit=0'
+finished

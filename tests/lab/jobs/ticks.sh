@@ -49,3 +49,4 @@ ticks split
 # With KVM, QEMU has no local APIC of its own.
 wanted 'PIT by 8259' 'RTC by 8259' 'HPET by 8259' 'edges by 8259' >/t/wanted
 ticks off -cpu qemu64,apic=off
+finished
