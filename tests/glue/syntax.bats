@@ -106,6 +106,19 @@ breaks_for_a_while() { # LINE
     says "$file: build/patched doesn't have it"
 }
 
+@test "a guest's program is nothing that the build has" {
+    (
+        cd build/src || exit
+        mkdir -p tests/tcg/x86_64/system
+        echo 'int main;' >tests/tcg/x86_64/system/any.c
+        git add tests/tcg
+        git commit -qm 'tests/tcg: any guest'
+    )
+    echo beta/0002-x.patch >>series
+    run -0 --separate-stderr ci/syntax.py
+    same "$output" ''
+}
+
 @test "--topic compiles that topic's" {
     run -0 --separate-stderr ci/syntax.py --topic beta
     [[ $stderr == *'[1/1] beta/0001'* ]]
