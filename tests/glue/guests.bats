@@ -8,7 +8,7 @@ setup() {
     cp -a "$MAIN/tests/guests" tests
     mkdir -p build/guests/modules
     for name in vmlinuz modules/order initramfs.gz ramwriter pagewriter exitloops \
-        slowwriter fastwriter repwriter stallwriter idler; do
+        slowwriter fastwriter repwriter pairwriter stallwriter idler; do
         echo old >"build/guests/$name"
     done
     echo linux-image-1 >build/guests/kernel

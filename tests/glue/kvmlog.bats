@@ -111,6 +111,11 @@ kvmlog() {
     kvmlog bar-ring
 }
 
+@test "two vCPUs are kept from storing to a slot that goes" {
+    kvmlog bar-pair
+    kvmlog bar-pair-ring
+}
+
 @test "a guest goes on whose stores fill a dirty ring far beyond its size" {
     kvmlog very-full-ring
 }

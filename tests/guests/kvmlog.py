@@ -600,7 +600,7 @@ def check_calls(source, ring):
 
 def migrate_after(variant, tmp, before, hide=False, display=False,
                   low=RAM * MIB, amid=nothing, vga="std", ring=0, devices=(),
-                  **env):
+                  guest="slowwriter", **env):
     """Something that starts and stops logging, then a migration."""
     # pylint: disable=too-many-arguments
     if ring and no_dirty_ring():
@@ -608,7 +608,7 @@ def migrate_after(variant, tmp, before, hide=False, display=False,
     odd = ["-machine", f"max-ram-below-4g={low}"] if low < RAM * MIB else []
     odd += ["-vga", vga, *devices]
     with contextlib.ExitStack() as stack:
-        source = writer(stack, variant, tmp, "source", *odd,
+        source = writer(stack, variant, tmp, "source", *odd, guest=guest,
                         accel=f"kvm,dirty-ring-size={ring}" if ring else "kvm",
                         KVMSHIM_HIDE="1" if hide else "",
                         KVMSHIM_SHORT=f"{tmp}/source.serial.short", **env)
@@ -885,12 +885,16 @@ def cases():
         table[f"{name}-ring"] = (
             functools.partial(full_ring, guest=guest),
             f"migrate a guest that fills a small dirty ring, {guest}")
-    for ring in (0, RING):
-        table["bar" + ("-ring" if ring else "")] = (
-            functools.partial(migrate_after, before=nothing, amid=bar_off,
-                              ring=ring, KVMSHIM_LATE="50000"),
-            "migrate while a slot goes that the guest stores to"
-            + (", dirty ring" if ring else ""))
+    for name, guest, title, devices in (
+            ("bar", "slowwriter", "the guest stores", ()),
+            ("bar-pair", "pairwriter", "two vCPUs store", ("-smp", "2"))):
+        for ring in (0, RING):
+            table[name + ("-ring" if ring else "")] = (
+                functools.partial(migrate_after, before=nothing, amid=bar_off,
+                                  ring=ring, guest=guest, devices=devices,
+                                  KVMSHIM_LATE="50000"),
+                f"migrate while a slot goes that {title} to"
+                + (", dirty ring" if ring else ""))
     table["first"] = first_round, "no log is read for the first round"
     table["untouched"] = (untouched_memory,
                           "a log is cleared before untouched memory is looked "
@@ -916,7 +920,8 @@ def main():
     opts = parser.parse_args()
     parser.refuse(no_kvm(), no_qemu(binary(opts.variant)),
                   no_guest("kvmshim.so"), no_guest("slowwriter"),
-                  no_guest("fastwriter"), no_guest("repwriter"))
+                  no_guest("fastwriter"), no_guest("repwriter"),
+                  no_guest("pairwriter"))
     with tempfile.TemporaryDirectory() as tmp:
         return tap([(functools.partial(table[name][0], opts.variant, tmp),
                      f"{table[name][1]}, {opts.variant}")

@@ -10,7 +10,7 @@ usage() {
 examples:
   tests/guests/make.sh     vmlinuz, modules, initramfs.gz, ramwriter,
                            pagewriter, slowwriter, fastwriter, repwriter,
-                           stallwriter, idler,
+                           pairwriter, stallwriter, idler,
                            exitloops, kvmshim.so and exitshim.so in build/guests
 
 The kernel is Debian's package linux-image-cloud-amd64, fetched with apt and
@@ -109,7 +109,7 @@ key=$(cat "$here"/init "$here"/*.[chS] "$here"/*.inc "$here/make.sh" "$out/kerne
 if [ "$(cat "$out/key" 2>/dev/null)" != "$key" ] || [ ! -f "$out/initramfs.gz" ] ||
     [ ! -f "$out/ramwriter" ] || [ ! -f "$out/pagewriter" ] || [ ! -f "$out/exitloops" ] ||
     [ ! -f "$out/slowwriter" ] || [ ! -f "$out/fastwriter" ] || [ ! -f "$out/repwriter" ] ||
-    [ ! -f "$out/stallwriter" ] || [ ! -f "$out/idler" ] ||
+    [ ! -f "$out/pairwriter" ] || [ ! -f "$out/stallwriter" ] || [ ! -f "$out/idler" ] ||
     [ ! -f "$out/kvmshim.so" ] || [ ! -f "$out/exitshim.so" ]; then
     make_initramfs
     # 16384 pages: 64 MiB
@@ -126,6 +126,9 @@ if [ "$(cat "$out/key" 2>/dev/null)" != "$key" ] || [ ! -f "$out/initramfs.gz" ]
     # ... with 2 KiB by REP STOS
     make_image repwriter=slowwriter 32 0x7c00 512 -DSLOWWRITER_PAGES=16384 \
         -DSLOWWRITER_TICKS=8 -DSLOWWRITER_REP=2048
+    # As slowwriter, on two CPUs
+    make_image pairwriter=slowwriter 32 0x7c00 512 -DSLOWWRITER_PAGES=16384 \
+        -DSLOWWRITER_TICKS=21 -DSLOWWRITER_PAIR
     # A QEMU may have the old one loaded.
     for shim in kvmshim exitshim; do
         cc -shared -fPIC -O2 -Wall -Werror -o "$out/$shim.tmp" "$here/$shim.c" -ldl

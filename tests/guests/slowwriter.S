@@ -3,11 +3,15 @@
  * it stores a counter to a random page of SLOWWRITER_PAGES from 16 MiB on, all of
  * which it has touched before, and to a pixel of a linear frame buffer, if
  * there is a VGA with Bochs's extensions or VMware's SVGA at 00:02.0.  It sends a '.' to the
- * serial port before it begins, and after each 256 stores.
+ * serial port before it begins, and after each 256 stores.  With SLOWWRITER_PAIR
+ * a second CPU does the same at the same time.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 #include "modes.inc"
+
+#define TRAMPOLINE      0x7000
+#define FRAME_BUFFER    0x7008
 
         .macro  vbe index, value
         movw    $0x1ce, %dx
@@ -47,8 +51,24 @@ touch:
         addl    $4096, %ebx
         cmpl    $(0x1000000 + SLOWWRITER_PAGES * 4096), %ebx
         jb      1b
-        xorl    %ebp, %ebp              /* stores so far */
         movl    $12345, %esi            /* the state of the generator */
+#ifdef SLOWWRITER_PAIR
+        movb    $0xea, TRAMPOLINE       /* ljmp $0, $second_cpu */
+        movl    $second_cpu, TRAMPOLINE + 1
+        movl    $0xfee00300, %ebx       /* INIT to the other, then SIPI */
+        movl    $0xc4500, (%ebx)
+        rdtsc
+        movl    %eax, %ecx
+1:      pause
+        rdtsc
+        subl    %ecx, %eax
+        shrl    $25, %eax               /* 10 ms and more */
+        jz      1b
+        movl    %edi, FRAME_BUFFER
+        movl    $(0xc4600 + TRAMPOLINE / 4096), (%ebx)
+#endif
+begin:
+        xorl    %ebp, %ebp              /* stores so far */
 loop:
         testl   $0xff, %ebp
         jnz     2f
@@ -87,6 +107,16 @@ loop:
         shrl    $SLOWWRITER_TICKS, %eax
         jz      4b
         jmp     loop
+
+#ifdef SLOWWRITER_PAIR
+        .code16
+second_cpu:
+        cli
+        protected_mode gdt_desc
+        movl    FRAME_BUFFER, %edi
+        movl    $54321, %esi
+        jmp     begin
+#endif
 
         .align 8
         descriptor_table
