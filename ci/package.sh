@@ -44,15 +44,23 @@ rm -rf "$stage"
 mkdir -p "$root/DEBIAN" "$root/usr/bin" "$root/usr/share/doc/qemu-thrift" "$root/opt" "$stage/debian"
 
 note "installing below /opt/qemu-thrift"
-DESTDIR=$stage/dest ninja -C "$BUILD/patched" install >"$BUILD/package.log" 2>&1 ||
-    failed 'ninja install'
+# 'ninja uninstall' removes what this names, and it may be root's.
+installed=$BUILD/patched/meson-logs/install-log.txt
+[ ! -e "$installed" ] || cp "$installed" "$stage/install-log.txt"
+rm -f "$installed"
+status=0
+DESTDIR=$stage/dest ninja -C "$BUILD/patched" install >"$BUILD/package.log" 2>&1 || status=$?
+rm -f "$installed"
+[ ! -e "$stage/install-log.txt" ] || mv "$stage/install-log.txt" "$installed"
+[ "$status" = 0 ] || failed 'ninja install'
 mv "$stage/dest/usr/local" "$opt"
 # For menus and for those who compile plugins; Debian has them.
 rm -rf "$opt/include" "$opt/share/applications" "$opt/share/icons"
 mapfile -t programs < <(find "$opt/bin" "$opt/libexec" -type f)
 strip --strip-unneeded "${programs[@]}"
 ln -s /opt/qemu-thrift/bin/qemu-system-x86_64 "$root/usr/bin/qemu-system-x86_64-thrift"
-cp "$ROOT/README.rst" "$root/usr/share/doc/qemu-thrift/README.rst"
+cp "$ROOT/README.rst" "$SRC"/docs/system/i386/kvm-e*.rst "$SRC/docs/devel/migration/untouched.rst" \
+    "$root/usr/share/doc/qemu-thrift/"
 {
     echo "QEMU $QEMU_VERSION, https://www.qemu.org, and the queue of patches qemu-thrift."
     echo "Licence: GPL-2.0-or-later, with parts under compatible licences;"

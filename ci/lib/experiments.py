@@ -73,7 +73,7 @@ def peer_skipped(rows, case, peer):
 def times(stock, ours, unit):
     """How many times better ours is, by the medians."""
     more, less = (ours, stock) if unit in RATES else (stock, ours)
-    return f"{number(more[0] / less[0])}x" if less[0] else ""
+    return f"{number(more[0] / less[0])}x" if less[0] > 0 else ""
 
 
 def cell(found, unit):
