@@ -184,11 +184,11 @@ END
     [[ ${lines[-1]} == 'ok '*' - the cases that mutants name exist' ]]
     # One that names a folder doesn't stand for the others.
     sed -i '2a case $* in *-r*) exit ;; esac' build/patched/tests/unit/test-ram
-    mutant one/folder 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' \
+    mutant one/a-folder 'n += ctpopl(map.BIT_WORD(i).)' 'n += 1' \
         'Killed-by: unit test-ram -r /count'
     run ci/mutants --keep-going
     never_says 'has no case'
-    rm tests/mutants/one/folder.patch
+    rm tests/mutants/one/a-folder.patch
     # A case is named in full, or a folder of cases.
     sed -i 's/large$/lar/' tests/mutants/two/renamed.patch
     run -1 ci/mutants --keep-going
